@@ -1,0 +1,72 @@
+// The functions that fill this instruction set's table, declared with the types kernels.h gives them,
+// and the matrix product that other kernels build on.
+#pragma once
+
+#include "simd.h"
+
+namespace mnist100::MNIST100_ISA {
+
+template <class F>
+struct Pointee;
+template <class F>
+struct Pointee<F*> {
+  using Type = F;
+};
+
+#define MNIST100_DECLARE(op) Pointee<decltype(Kernels<float>::op)>::Type op
+MNIST100_DECLARE(gemm);
+MNIST100_DECLARE(im2col);
+MNIST100_DECLARE(col2im);
+MNIST100_DECLARE(conv2d);
+MNIST100_DECLARE(conv2d_backward);
+MNIST100_DECLARE(max_pool2d);
+MNIST100_DECLARE(max_pool2d_backward);
+MNIST100_DECLARE(pad_nhwc);
+MNIST100_DECLARE(unpad_nhwc);
+MNIST100_DECLARE(conv_block);
+MNIST100_DECLARE(conv_block_backward);
+MNIST100_DECLARE(linear);
+MNIST100_DECLARE(linear_backward);
+MNIST100_DECLARE(relu);
+MNIST100_DECLARE(relu_backward);
+MNIST100_DECLARE(dropout);
+MNIST100_DECLARE(dropout_backward);
+MNIST100_DECLARE(softmax);
+MNIST100_DECLARE(softmax_cross_entropy);
+MNIST100_DECLARE(adam_step);
+MNIST100_DECLARE(sgd_step);
+MNIST100_DECLARE(ema_update);
+MNIST100_DECLARE(sum_squares);
+MNIST100_DECLARE(input_batch);
+#undef MNIST100_DECLARE
+
+// A matrix whose element (i, j) is at[i * rows + j * cols].
+struct Matrix {
+  const float* at;
+  int64_t rows, cols;
+};
+
+// C (m,n), rows ldc apart, = alpha * A B + beta * C; A (m,k), B (k,n). beta == 0 overwrites.
+struct Product {
+  int64_t m, n, k;
+  float alpha;
+  Matrix a, b;
+  float beta;
+  float* c;
+  int64_t ldc;
+};
+
+// Floats of scratch that product_serial needs, whatever the size; a multiple of a cache line.
+int64_t product_scratch();
+void product_serial(const Product& p, float* scratch_block);
+// Takes its scratch from scratch().
+void product_parallel(const Product& p, int threads);
+
+// One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). The second adds to dx.
+void im2col_sample(const Conv2dShape& s, const float* x, float* cols);
+void col2im_sample(const Conv2dShape& s, const float* cols, float* dx);
+
+// out[i] = sum over chunks, in order, of partial[chunk * size + i].
+void sum_partials(int64_t size, int64_t chunks, const float* partial, float* out, int threads);
+
+}  // namespace mnist100::MNIST100_ISA

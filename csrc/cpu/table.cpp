@@ -1,0 +1,36 @@
+#include "ops.h"
+
+#define MNIST100_STRINGIFY(x) #x
+#define MNIST100_NAME(isa) MNIST100_STRINGIFY(isa)
+
+namespace mnist100 {
+
+constinit const Kernels<float> MNIST100_ISA::table = {
+    MNIST100_NAME(MNIST100_ISA),
+    gemm,
+    im2col,
+    col2im,
+    conv2d,
+    conv2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    pad_nhwc,
+    unpad_nhwc,
+    conv_block,
+    conv_block_backward,
+    linear,
+    linear_backward,
+    relu,
+    relu_backward,
+    dropout,
+    dropout_backward,
+    softmax,
+    softmax_cross_entropy,
+    adam_step,
+    sgd_step,
+    ema_update,
+    sum_squares,
+    input_batch,
+};
+
+}  // namespace mnist100

@@ -1,0 +1,53 @@
+"""Two-digit handwriting recognition with hand-written C++ kernels.
+
+>>> from mnist100 import functional as F      # NumPy in, NumPy out
+>>> model = mnist100.load_model("runs/cnn-1")
+>>> model.predict(images)                     # uint8 (N, 28, 56) -> labels 0..99
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+try:
+    from . import _core
+except ModuleNotFoundError as error:
+    if error.name != f"{__name__}._core":
+        raise
+    raise ImportError(
+        "mnist100._core is missing: did you forget to compile? Run `pip install .` in the project "
+        "folder, and import mnist100 from outside python/"
+    ) from error
+
+from . import functional
+from ._config import set_num_threads, show_config
+from .modelfile import load_model
+
+if TYPE_CHECKING:
+    from . import data, evaluation, layers, losses, models, optim, training
+
+__version__ = _core.version
+
+__all__ = [
+    "__version__",
+    "data",
+    "evaluation",
+    "functional",
+    "layers",
+    "load_model",
+    "losses",
+    "models",
+    "optim",
+    "set_num_threads",
+    "show_config",
+    "training",
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+    # The larger modules load at first use: `import mnist100` stays fast.
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

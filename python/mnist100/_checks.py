@@ -1,0 +1,198 @@
+"""What `functional` accepts: dtypes, shapes and layouts, each refused with one clear sentence."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, SupportsIndex, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+IntOrPair: TypeAlias = int | tuple[int, int]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def fail(name: str, got: object, wants: str) -> ValueError:
+    """The error for an argument of the right type and the wrong value."""
+    return ValueError(f"{name}: got {got}, wants {wants}")
+
+
+def fail_type(name: str, got: object, wants: str) -> TypeError:
+    """The error for an argument of the wrong type or dtype."""
+    return TypeError(f"{name}: got {got}, wants {wants}")
+
+
+def describe(value: object) -> str:
+    """What an argument is, in the words of an error message."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} array of shape {value.shape}"
+    return f"{type(value).__name__} {value!r}"
+
+
+def array(
+    name: str, value: object, dtype: npt.DTypeLike | None = None, ndim: int | None = None
+) -> Array:
+    """`value` as a C-contiguous float array; copied once if it is not contiguous, never cast.
+
+    `dtype` is what the first array of the call has; None admits float32 and float64.
+    """
+    if not isinstance(value, np.ndarray):
+        raise fail_type(name, describe(value), "a NumPy array of float32 (or float64)")
+    if value.dtype not in FLOATS or not value.dtype.isnative:
+        raise fail_type(name, describe(value), "float32 (or float64)")
+    if dtype is not None and value.dtype != dtype:
+        raise fail_type(name, describe(value), f"{np.dtype(dtype)}, like the other arguments")
+    if ndim is not None and value.ndim != ndim:
+        raise fail(name, describe(value), f"{ndim} dimensions")
+    return np.ascontiguousarray(value) if value.ndim else value
+
+
+def shaped(name: str, value: object, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
+    """Like `array`, with the one shape that fits the other arguments."""
+    found = array(name, value, dtype)
+    if found.shape != tuple(shape):
+        raise fail(name, describe(value), f"shape {tuple(shape)} to match the other arguments")
+    return found
+
+
+def integers(name: str, value: object, dtype: npt.DTypeLike, ndim: int) -> Array:
+    """`value` as a C-contiguous array of integers of one kind; any integer dtype that fits is taken."""
+    found = np.asarray(value)
+    if found.dtype.kind not in "iu":
+        raise fail_type(name, describe(value), "integers")
+    if found.ndim != ndim:
+        raise fail(name, describe(value), f"{ndim} dimension{'s' if ndim > 1 else ''}")
+    info = np.iinfo(np.dtype(dtype))
+    if found.size and (found.min() < info.min or found.max() > info.max):
+        raise fail(name, f"values in {found.min()}..{found.max()}", f"values that fit {info.dtype}")
+    return np.ascontiguousarray(found, dtype=dtype)
+
+
+def in_range(name: str, values: Array, stop: int, of: str) -> Array:
+    """`values` if all lie in [0, stop)."""
+    if values.size and (values.min() < 0 or values.max() >= stop):
+        bad = values.min() if values.min() < 0 else values.max()
+        raise fail(name, f"the index {bad}", f"0 to {stop - 1}: {of}")
+    return values
+
+
+def in_place(name: str, value: object, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
+    """An array that a kernel may write to: it can be neither copied nor cast."""
+    if not isinstance(value, np.ndarray):
+        raise fail_type(name, describe(value), f"a NumPy array of {np.dtype(dtype)}")
+    if value.dtype != dtype:
+        raise fail_type(name, describe(value), f"{np.dtype(dtype)}, like the other arguments")
+    if value.shape != tuple(shape):
+        raise fail(name, describe(value), f"shape {tuple(shape)}")
+    if not value.flags.c_contiguous or not value.flags.writeable:
+        raise fail(
+            name, "an array that is read-only or not C-contiguous", "one that can be written to"
+        )
+    return value
+
+
+def apart(name: str, value: Array, **others: Array) -> None:
+    """Refuses an output that shares memory with another argument."""
+    for other, array_ in others.items():
+        if np.may_share_memory(value, array_):
+            raise fail(name, f"memory that overlaps {other}", "memory of its own")
+
+
+def integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """A Python or NumPy integer in [low, high]."""
+    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+        raise fail_type(name, describe(value), "an integer")
+    number = operator.index(value)
+    if number < low or (high is not None and number > high):
+        wants = f"at least {low}" if high is None else f"{low} to {high}"
+        raise fail(name, number, wants)
+    return number
+
+
+def real(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number in [low, high]."""
+    if isinstance(value, bool | str) or not isinstance(
+        value, int | float | np.integer | np.floating
+    ):
+        raise fail_type(name, describe(value), "a number")
+    number = float(value)
+    if not math.isfinite(number) or not low <= number <= high:
+        bounds = {
+            (False, False): "a finite number",
+            (True, False): f"a finite number, at least {low:g}",
+            (False, True): f"a finite number, at most {high:g}",
+            (True, True): f"a number from {low:g} to {high:g}",
+        }
+        raise fail(name, number, bounds[math.isfinite(low), math.isfinite(high)])
+    return number
+
+
+def word(name: str, value: object) -> int:
+    """A 64-bit word: half of a Philox key or counter."""
+    return integer(name, value, 0, 2**64 - 1)
+
+
+def probability(name: str, value: object) -> float:
+    """A number in [0, 1)."""
+    number = real(name, value, 0.0, 1.0)
+    if number == 1.0:
+        raise fail(name, number, "a number from 0 up to, not including, 1")
+    return number
+
+
+def pair(name: str, value: object, low: int) -> tuple[int, int]:
+    """An int for both axes, or (rows, columns)."""
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise fail(name, value, "an int or a pair of ints")
+        return integer(name, value[0], low), integer(name, value[1], low)
+    both = integer(name, value, low)
+    return both, both
+
+
+def image_shape(name: str, value: object) -> tuple[int, int, int, int]:
+    """(n, c, h, w): n may be 0, the others not."""
+    if not isinstance(value, tuple | list) or len(value) != 4:
+        raise fail(name, describe(value), "(n, c, h, w)")
+    n, c, h, w = value
+    return (integer(name, n, 0), integer(name, c, 1), integer(name, h, 1), integer(name, w, 1))
+
+
+def shape4(x: Array) -> tuple[int, int, int, int]:
+    """The shape of a four-dimensional array, for the type checker."""
+    n, c, h, w = x.shape
+    return n, c, h, w
+
+
+def images(name: str, value: object, dtype: npt.DTypeLike | None = None) -> Array:
+    """A batch (n, c, h, w)."""
+    found = array(name, value, dtype, 4)
+    image_shape(name, found.shape)
+    return found
+
+
+def window(
+    x_shape: tuple[int, int, int, int],
+    kernel_size: object,
+    stride: object,
+    padding: object,
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Kernel, stride and padding as pairs, and the (oh, ow) they give for x_shape."""
+    kernel, steps, pads = (
+        pair("kernel_size", kernel_size, 1),
+        pair("stride", stride, 1),
+        pair("padding", padding, 0),
+    )
+    spans = [size + 2 * p - k for size, p, k in zip(x_shape[2:], pads, kernel, strict=True)]
+    if min(spans) < 0:
+        raise fail(
+            "kernel_size",
+            kernel,
+            f"a window inside the padded image, {x_shape[2:]} plus {pads} a side",
+        )
+    oh, ow = (span // s + 1 for span, s in zip(spans, steps, strict=True))
+    return kernel, steps, pads, (oh, ow)

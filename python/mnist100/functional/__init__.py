@@ -1,0 +1,54 @@
+"""Stateless operations on NumPy arrays, forward and backward.
+
+Images are NCHW. Arrays are float32, C-contiguous: such arrays reach the kernels without a copy. A
+non-contiguous input is copied once; one that is written to (`out=`, the in-place updates) must be
+contiguous. float64 arrays go to the float64 reference kernels and are never cast down; nothing else is
+accepted, and float32 and float64 do not mix. Errors name the argument, what it got and what it wants.
+"""
+
+from __future__ import annotations
+
+from .convolution import (
+    BlockCache,
+    col2im,
+    conv2d,
+    conv2d_backward,
+    conv_block,
+    conv_block_backward,
+    im2col,
+)
+from .elementwise import dropout, dropout_backward, relu, relu_backward
+from .loss import softmax, softmax_cross_entropy
+from .matrix import gemm, linear, linear_backward
+from .pooling import max_pool2d, max_pool2d_backward
+from .sampling import input_batch, normal, permutation
+from .update import adam_step, ema_update, sgd_step, sum_squares
+
+__all__ = [
+    "BlockCache",
+    "adam_step",
+    "col2im",
+    "conv2d",
+    "conv2d_backward",
+    "conv_block",
+    "conv_block_backward",
+    "dropout",
+    "dropout_backward",
+    "ema_update",
+    "gemm",
+    "im2col",
+    "input_batch",
+    "linear",
+    "linear_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "normal",
+    "normal",
+    "permutation",
+    "relu",
+    "relu_backward",
+    "sgd_step",
+    "softmax",
+    "softmax_cross_entropy",
+    "sum_squares",
+]

@@ -1,0 +1,298 @@
+"""Layers: validate in ``__init__``, compute in ``forward`` and ``backward``, keep no activation.
+
+``layer(x)`` evaluates. ``layer.forward(x, step)`` trains: it returns the output and what
+``layer.backward(dy, cache)`` needs to write every `Parameter.grad` and return dx.
+
+Activations are NCHW arrays, except between conv blocks: those pass `Padded`, zero-padded NHWC, which
+is what their kernels read and write. Each layer takes either and converts what it must.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _checks as check
+from . import _core
+from . import functional as F  # noqa: N812
+from ._checks import Array, IntOrPair
+
+
+@dataclass(slots=True)
+class Parameter:
+    """A tensor that training changes, and its gradient."""
+
+    name: str
+    value: Array
+    decay: bool  # whether L2 applies: weights yes, biases no
+    grad: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grad = np.zeros_like(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Padded:
+    """A batch as the conv blocks want it: (n, h + 2·bh, w + 2·bw, c) with a border of zeros."""
+
+    data: Array
+    border: tuple[int, int]
+
+
+Activation: TypeAlias = Array | Padded
+
+
+def to_nchw(x: Activation) -> Array:
+    """The batch as an NCHW array."""
+    return _core.unpad_nhwc(x.data, x.border) if isinstance(x, Padded) else x
+
+
+def to_padded(x: Activation, border: tuple[int, int]) -> Padded:
+    """The batch as zero-padded NHWC with the border asked for."""
+    if isinstance(x, Padded):
+        if x.border == border:
+            return x
+        x = to_nchw(x)
+    return Padded(_core.pad_nhwc(x, border), border)
+
+
+class Layer:
+    """A step of a network. Subclasses without parameters or randomness implement two methods."""
+
+    parameters: Sequence[Parameter] = ()
+
+    def __call__(self, x: Activation) -> Activation:
+        """Evaluation mode."""
+        return self.forward(x, 0)[0]
+
+    def forward(self, x: Activation, step: int) -> tuple[Activation, Any]:
+        """Training mode: the output and the cache for `backward`. `step` keys random draws."""
+        raise NotImplementedError  # abstract
+
+    def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Activation | None:
+        """Writes parameter gradients and returns dx (None unless `need_dx`)."""
+        raise NotImplementedError  # abstract
+
+
+def he_normal(shape: tuple[int, ...], *, seed: int, stream: int, dtype: npt.DTypeLike) -> Array:
+    """Normal with deviation √(2 / fan_in), fan_in being all axes but the first (He et al. 2015)."""
+    deviation = math.sqrt(2 / math.prod(shape[1:]))
+    return (deviation * F.normal(shape, seed=seed, step=stream)).astype(dtype)
+
+
+def _weights(
+    name: str, shape: tuple[int, ...], seed: int, stream: int, dtype: npt.DTypeLike
+) -> tuple[Parameter, Parameter]:
+    weight = he_normal(shape, seed=seed, stream=stream, dtype=dtype)
+    return (
+        Parameter(f"{name}_W", weight, decay=True),
+        Parameter(f"{name}_b", np.zeros(shape[0], dtype), decay=False),
+    )
+
+
+class Conv2d(Layer):
+    """y = x ⋆ w + b: cross-correlation, (n, c, h, w) -> (n, oc, oh, ow)."""
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        *,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        seed: int = 0,
+        stream: int = 0,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        kernel = check.pair("kernel_size", kernel_size, 1)
+        self.stride = check.pair("stride", stride, 1)
+        self.padding = check.pair("padding", padding, 0)
+        c = check.integer("in_channels", in_channels, 1)
+        oc = check.integer("out_channels", out_channels, 1)
+        self.weight, self.bias = self.parameters = _weights(
+            name, (oc, c, *kernel), seed, stream, dtype
+        )
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
+        x = to_nchw(x)
+        return F.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding), x
+
+    def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
+        dx, self.weight.grad, self.bias.grad = F.conv2d_backward(
+            to_nchw(dy), cache, self.weight.value, self.stride, self.padding, need_dx=need_dx
+        )
+        return dx
+
+
+class ConvBlock(Layer):
+    """max_pool2d(relu(x ⋆ w + b), 2) with an odd kernel and "same" padding, as one kernel."""
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        seed: int = 0,
+        stream: int = 0,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        k = check.integer("kernel_size", kernel_size, 1)
+        if k % 2 == 0:
+            raise check.fail("kernel_size", k, "an odd number")
+        c = check.integer("in_channels", in_channels, 1)
+        oc = check.integer("out_channels", out_channels, 1)
+        self.border = (k // 2, k // 2)
+        self.weight, self.bias = self.parameters = _weights(
+            name, (oc, c, k, k), seed, stream, dtype
+        )
+
+    def forward(self, x: Activation, step: int) -> tuple[Padded, Any]:
+        x = to_padded(x, self.border)
+        y, argmax = _core.conv_block(x.data, self.weight.value, self.bias.value, self.border)
+        return Padded(y, self.border), (x.data, y, argmax)
+
+    def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Padded | None:
+        dx, self.weight.grad, self.bias.grad = _core.conv_block_backward(
+            to_padded(dy, self.border).data, *cache, self.weight.value, self.border, need_dx
+        )
+        return None if dx is None else Padded(dx, self.border)
+
+
+class MaxPool2d(Layer):
+    """Largest value of each window; padding never wins."""
+
+    def __init__(
+        self, kernel_size: IntOrPair, stride: IntOrPair | None = None, padding: IntOrPair = 0
+    ) -> None:
+        kernel = check.pair("kernel_size", kernel_size, 1)
+        self.window = (
+            kernel,
+            kernel if stride is None else check.pair("stride", stride, 1),
+            check.pair("padding", padding, 0),
+        )
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, Any]:
+        x = to_nchw(x)
+        y, argmax = F.max_pool2d(x, *self.window)
+        return y, (argmax, x.shape)
+
+    def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Array | None:
+        return F.max_pool2d_backward(to_nchw(dy), *cache, *self.window) if need_dx else None
+
+
+class ReLU(Layer):
+    """max(x, 0)."""
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
+        y = F.relu(to_nchw(x))
+        return y, y
+
+    def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
+        return F.relu_backward(to_nchw(dy), cache) if need_dx else None
+
+
+class Flatten(Layer):
+    """(n, c, h, w) -> (n, c·h·w), in that order."""
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, tuple[int, ...]]:
+        x = to_nchw(x)
+        return x.reshape(len(x), -1), x.shape
+
+    def backward(
+        self, dy: Activation, cache: tuple[int, ...], need_dx: bool = True
+    ) -> Array | None:
+        return to_nchw(dy).reshape(cache) if need_dx else None
+
+
+class Linear(Layer):
+    """y = x Wᵀ + b, (n, in) -> (n, out)."""
+
+    def __init__(
+        self,
+        name: str,
+        in_features: int,
+        out_features: int,
+        *,
+        seed: int = 0,
+        stream: int = 0,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        shape = (
+            check.integer("out_features", out_features, 1),
+            check.integer("in_features", in_features, 1),
+        )
+        self.weight, self.bias = self.parameters = _weights(name, shape, seed, stream, dtype)
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
+        x = to_nchw(x)
+        return F.linear(x, self.weight.value, self.bias.value), x
+
+    def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
+        dx, self.weight.grad, self.bias.grad = F.linear_backward(
+            to_nchw(dy), cache, self.weight.value, need_dx=need_dx
+        )
+        return dx
+
+
+class Dropout(Layer):
+    """Inverted dropout in training, identity in evaluation. `seed` tells layers of a network apart."""
+
+    def __init__(self, p: float, *, seed: int = 0) -> None:
+        self.p = check.probability("p", p)
+        self.seed = check.word("seed", seed)
+
+    def __call__(self, x: Activation) -> Activation:
+        return x
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, Array | None]:
+        if self.p == 0:
+            return to_nchw(x), None
+        return F.dropout(to_nchw(x), self.p, seed=self.seed, step=step)
+
+    def backward(
+        self, dy: Activation, cache: Array | None, need_dx: bool = True
+    ) -> Activation | None:
+        if not need_dx or cache is None:
+            return dy if need_dx else None
+        return F.dropout_backward(to_nchw(dy), cache, self.p)
+
+
+class Sequential(Layer):
+    """Layers one after the other."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        self.layers = tuple(layers)
+        if not self.layers:
+            raise check.fail("layers", "none", "at least one layer")
+        self.parameters = [p for layer in self.layers for p in layer.parameters]
+        names = [p.name for p in self.parameters]
+        if len(set(names)) < len(names):
+            raise check.fail("layers", f"parameters {names}", "names that differ")
+
+    def __call__(self, x: Activation) -> Activation:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def forward(self, x: Activation, step: int) -> tuple[Activation, list[Any]]:
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x, step)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Activation, cache: list[Any], need_dx: bool = True) -> Activation | None:
+        grad: Activation | None = dy
+        for i in range(len(self.layers) - 1, -1, -1):
+            assert grad is not None
+            grad = self.layers[i].backward(grad, cache[i], need_dx or i > 0)
+        return grad

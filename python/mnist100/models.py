@@ -1,0 +1,158 @@
+"""The networks, and the model: a network with the normalisation of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _checks as check
+from . import functional as F  # noqa: N812
+from ._checks import Array
+from .layers import (
+    ConvBlock,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    Parameter,
+    ReLU,
+    Sequential,
+    to_nchw,
+)
+
+if TYPE_CHECKING:
+    from .data import Normalisation
+
+CLASSES = 100
+IMAGE = (1, 28, 56)
+PREDICT_BATCH = 1024  # 6 MB of input at a time
+
+
+class Model:
+    """A network for 28x56 images of two digits.
+
+    Attributes
+    ----------
+    architecture : name in `ARCHITECTURES`
+    net : the layers
+    normalisation : mean, deviation and clip of the training set's pixels; None until training sets it
+    metadata : JSON-ready facts saved with the weights
+    """
+
+    def __init__(self, architecture: str, layers: list[Layer]) -> None:
+        self.architecture = architecture
+        self.net = Sequential(layers)
+        self.normalisation: Normalisation | None = None
+        self.metadata: dict[str, Any] = {}
+
+    def parameters(self) -> list[Parameter]:
+        """Every parameter, in the order of the layers."""
+        return list(self.net.parameters)
+
+    def __call__(self, x: Array) -> Array:
+        """Logits (n, 100) in evaluation mode.
+
+        Parameters
+        ----------
+        x : float32 (n, 1, 28, 56), standardised
+        """
+        return to_nchw(self.net(self.check_input(x)))
+
+    def check_input(self, x: Array) -> Array:
+        """A batch (n, 1, 28, 56) of the dtype of the weights."""
+        x = check.array("x", x, self.net.parameters[0].value.dtype, 4)
+        if x.shape[1:] != IMAGE:
+            raise check.fail("x", check.describe(x), "shape (n, 1, 28, 56)")
+        return x
+
+    def predict(self, images: Array) -> npt.NDArray[np.int64]:
+        """Most probable label of each image, 0..99: int64 (n,).
+
+        Parameters
+        ----------
+        images : raw pixels, uint8 (n, 28, 56), (28, 56) or (n, 1568)
+        """
+        batches = [logits.argmax(axis=1) for logits in self._logits(images)]
+        return np.concatenate(batches) if batches else np.empty(0, np.int64)
+
+    def predict_proba(self, images: Array) -> npt.NDArray[np.float32]:
+        """Probability of each label: float32 (n, 100). `images` as in `predict`."""
+        batches = [F.softmax(logits) for logits in self._logits(images)]
+        return np.concatenate(batches) if batches else np.empty((0, CLASSES), np.float32)
+
+    def _logits(self, images: Array) -> Iterator[Array]:
+        if self.normalisation is None:
+            raise ValueError("model.normalisation: got None, wants that of the training set")
+        pixels = raw_pixels(images)
+        norm = self.normalisation
+        for first in range(0, len(pixels), PREDICT_BATCH):
+            batch = pixels[first : first + PREDICT_BATCH]
+            n = len(batch)
+            digits = batch.reshape(n, 28, 2, 28).swapaxes(1, 2).reshape(2 * n, 28, 28)
+            pairs = np.arange(2 * n, dtype=np.int32).reshape(n, 2)
+            rows = np.arange(n)
+            yield self(F.input_batch(digits, pairs, rows, norm.mean, norm.std, clip=norm.clip))
+
+
+def raw_pixels(images: Array) -> npt.NDArray[np.uint8]:
+    """Images in any of the forms `Model.predict` takes, as uint8 (n, 28, 56)."""
+    wants = "uint8 pixels of shape (n, 28, 56), (28, 56) or (n, 1568)"
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise check.fail_type("images", check.describe(images), wants)
+    if images.shape == (28, 56):
+        return images[np.newaxis]
+    if images.ndim == 3 and images.shape[1:] == (28, 56):
+        return images
+    if images.ndim == 2 and images.shape[1] == 28 * 56:
+        return images.reshape(-1, 28, 56)
+    raise check.fail("images", check.describe(images), wants)
+
+
+def cnn(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Model:
+    """The reference network, 833,572 parameters.
+
+    Conv(3x3, 1→16) → ReLU → MaxPool(2) → Conv(3x3, 16→32) → ReLU → MaxPool(2) → Flatten (32·7·14)
+    → Linear(256) → ReLU → Dropout → Linear(100)
+    """
+    seed = check.word("seed", seed)
+    return Model(
+        "cnn",
+        [
+            ConvBlock("conv1", 1, 16, seed=seed, stream=0, dtype=dtype),
+            ConvBlock("conv2", 16, 32, seed=seed, stream=1, dtype=dtype),
+            Flatten(),
+            Linear("fc1", 32 * 7 * 14, 256, seed=seed, stream=2, dtype=dtype),
+            ReLU(),
+            Dropout(dropout, seed=dropout_seed(seed, 0)),
+            Linear("fc2", 256, CLASSES, seed=seed, stream=3, dtype=dtype),
+        ],
+    )
+
+
+def mlp(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Model:
+    """The dense baseline, 960,356 parameters: 1568 → 512 → 256 → 100, ReLU and dropout between."""
+    seed = check.word("seed", seed)
+    return Model(
+        "mlp",
+        [
+            Flatten(),
+            Linear("fc1", 28 * 56, 512, seed=seed, stream=0, dtype=dtype),
+            ReLU(),
+            Dropout(dropout, seed=dropout_seed(seed, 0)),
+            Linear("fc2", 512, 256, seed=seed, stream=1, dtype=dtype),
+            ReLU(),
+            Dropout(dropout, seed=dropout_seed(seed, 1)),
+            Linear("fc3", 256, CLASSES, seed=seed, stream=2, dtype=dtype),
+        ],
+    )
+
+
+def dropout_seed(seed: int, layer: int) -> int:
+    """A Philox key for each dropout layer: equal seeds must not give two layers the same mask."""
+    return seed ^ (layer << 48)
+
+
+ARCHITECTURES: dict[str, Callable[..., Model]] = {"cnn": cnn, "mlp": mlp}
