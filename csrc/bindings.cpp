@@ -76,12 +76,28 @@ auto call(F kernel, A... args) {
   return kernel(args..., num_threads());
 }
 
+// Sizes are multiplied freely further on: nothing may come near the end of int64_t.
+void require_countable(const std::vector<int64_t>& factors) {
+  constexpr int64_t kLimit = int64_t{1} << 48;  // elements, a pebibyte of floats
+  int64_t product = 1;
+  for (int64_t factor : factors) {
+    require(factor <= kLimit / product, "the sizes are larger than any memory");
+    product *= factor > 0 ? factor : 1;
+  }
+}
+
 Conv2dShape conv_shape(const Image& x, int64_t oc, const Pair& kernel, const Pair& stride,
                        const Pair& padding) {
   const Conv2dShape s = {x[0],      x[1],      x[2],      x[3],       oc,        kernel[0],
                          kernel[1], stride[0], stride[1], padding[0], padding[1]};
   require(s.kh > 0 && s.kw > 0 && s.sh > 0 && s.sw > 0 && s.ph >= 0 && s.pw >= 0, "bad window");
+  for (int64_t size : {s.n, s.c, s.h, s.w, s.oc, s.kh, s.kw, s.sh, s.sw, s.ph, s.pw}) {
+    require(size >= 0, "a size is negative");
+    require_countable({size});
+  }
   require(s.h + 2 * s.ph >= s.kh && s.w + 2 * s.pw >= s.kw, "the window is larger than the image");
+  require_countable({s.n, s.c, s.h, s.w});
+  require_countable({s.n, s.oh(), s.ow(), s.c, s.kh, s.kw});
   return s;
 }
 

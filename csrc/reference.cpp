@@ -15,7 +15,7 @@ T relu_of(T x) {
 
 template <class T>
 bool beats(T candidate, T best) {
-  return candidate > best || (candidate != candidate && best == best);
+  return candidate > best || candidate != candidate;  // a NaN beats everything
 }
 
 template <class T>
@@ -303,7 +303,7 @@ double softmax_cross_entropy(int64_t n, int64_t classes, const T* logits, const 
     const double largest = row_max(row, classes);
     double sum = 0;
     for (int64_t j = 0; j < classes; ++j) sum += __builtin_exp(static_cast<double>(row[j]) - largest);
-    loss += __builtin_log(sum) + largest - static_cast<double>(row[labels[i]]);
+    loss += __builtin_log(sum) + (largest - static_cast<double>(row[labels[i]]));
     for (int64_t j = 0; j < classes; ++j) {
       const double p = __builtin_exp(static_cast<double>(row[j]) - largest) / sum;
       dlogits[i * classes + j] = static_cast<T>((p - (j == labels[i] ? 1.0 : 0.0)) / static_cast<double>(n));

@@ -35,6 +35,10 @@ Affine draw(const InputParams& p, Stream stream, Purpose purpose, int64_t sample
 
 MNIST100_INLINE float clamp(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
 
+// Source coordinate plus one: never negative, so that truncation is floor. What overflowed to NaN on
+// the way lies outside the digit as well.
+MNIST100_INLINE float source_place(float x) { return (x > -1 ? x < kSide ? x : kSide : -1) + 1; }
+
 // Raw digit -> rows of kSide floats, kWidth apart.
 void warp(const Affine& a, const uint8_t* digit, float* out) {
   float padded[kPadded * kPadded] = {};
@@ -44,9 +48,8 @@ void warp(const Affine& a, const uint8_t* digit, float* out) {
     const float v = static_cast<float>(y) - kCentre - a.move_y;
     for (int x = 0; x < kSide; ++x) {
       const float u = static_cast<float>(x) - kCentre - a.move_x;
-      // One more than the source coordinate: never negative, so that truncation is floor.
-      const float sy = clamp(a.yy * v + a.yx * u + kCentre, -1, kSide) + 1;
-      const float sx = clamp(a.xy * v + a.xx * u + kCentre, -1, kSide) + 1;
+      const float sy = source_place(a.yy * v + a.yx * u + kCentre);
+      const float sx = source_place(a.xy * v + a.xx * u + kCentre);
       const int iy = static_cast<int>(sy), ix = static_cast<int>(sx);
       const float fy = sy - static_cast<float>(iy), fx = sx - static_cast<float>(ix);
       const float* at = padded + iy * kPadded + ix;

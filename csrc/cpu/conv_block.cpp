@@ -81,7 +81,7 @@ void pool_rows(const ConvBlockShape& s, const float* top, const float* bottom, i
       IntVec place = IntVec{};
       for (int i = 1; i < 4; ++i) {
         const Vec value = relu_of(load(window[i]));
-        const IntVec better = (value > best) | ((value != value) & (best == best));
+        const IntVec better = (value > best) | (value != value);
         best = better ? value : best;
         place = better ? IntVec{} + i : place;
       }

@@ -43,8 +43,8 @@ double softmax_cross_entropy(int64_t n, int64_t classes, const float* logits, co
       float* out = dlogits + i * classes;
       const float largest = row_max(row, classes);
       const float sum = exponentials(row, classes, largest, out);
-      losses[i] = __builtin_log(static_cast<double>(sum)) + static_cast<double>(largest) -
-                  static_cast<double>(row[labels[i]]);
+      losses[i] = __builtin_log(static_cast<double>(sum)) +
+                  (static_cast<double>(largest) - static_cast<double>(row[labels[i]]));
       const float scale = 1 / (sum * static_cast<float>(n));
       for (int64_t j = 0; j < classes; ++j) out[j] *= scale;
       out[labels[i]] -= 1 / static_cast<float>(n);

@@ -4,10 +4,8 @@
 namespace mnist100::MNIST100_ISA {
 namespace {
 
-// The first largest element wins; a NaN beats every number and the first NaN stays.
-bool beats(float candidate, float best) {
-  return candidate > best || (candidate != candidate && best == best);
-}
+// The first largest number wins; a NaN beats everything, as in PyTorch.
+bool beats(float candidate, float best) { return candidate > best || candidate != candidate; }
 
 void pool_plane(const Pool2dShape& s, const float* x, float* y, int32_t* argmax) {
   for (int64_t oy = 0; oy < s.oh(); ++oy)

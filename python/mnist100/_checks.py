@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Sequence
 from typing import Any, SupportsIndex, TypeAlias
 
@@ -13,6 +14,8 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 IntOrPair: TypeAlias = int | tuple[int, int]
 
+MAX_SIZE = 2**31 - 1  # of an image axis, a window, a stride, a padding
+MAX_PRODUCTS = 2**48  # of a window operation, so that no size overflows further down
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -30,7 +33,7 @@ def describe(value: object) -> str:
     """What an argument is, in the words of an error message."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {value.shape}"
-    return f"{type(value).__name__} {value!r}"
+    return f"{type(value).__name__} {reprlib.repr(value)}"
 
 
 def array(
@@ -48,7 +51,12 @@ def array(
         raise fail_type(name, describe(value), f"{np.dtype(dtype)}, like the other arguments")
     if ndim is not None and value.ndim != ndim:
         raise fail(name, describe(value), f"{ndim} dimensions")
-    return np.ascontiguousarray(value) if value.ndim else value
+    return compact(value)
+
+
+def compact(value: Array) -> Array:
+    """`value` where a kernel can read it, C-contiguous and aligned; copied once if it is not."""
+    return value if value.flags.c_contiguous and value.flags.aligned else value.copy(order="C")
 
 
 def shaped(name: str, value: object, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
@@ -69,7 +77,7 @@ def integers(name: str, value: object, dtype: npt.DTypeLike, ndim: int) -> Array
     info = np.iinfo(np.dtype(dtype))
     if found.size and (found.min() < info.min or found.max() > info.max):
         raise fail(name, f"values in {found.min()}..{found.max()}", f"values that fit {info.dtype}")
-    return np.ascontiguousarray(found, dtype=dtype)
+    return compact(found.astype(dtype, copy=False))
 
 
 def in_range(name: str, values: Array, stop: int, of: str) -> Array:
@@ -88,10 +96,9 @@ def in_place(name: str, value: object, shape: Sequence[int], dtype: npt.DTypeLik
         raise fail_type(name, describe(value), f"{np.dtype(dtype)}, like the other arguments")
     if value.shape != tuple(shape):
         raise fail(name, describe(value), f"shape {tuple(shape)}")
-    if not value.flags.c_contiguous or not value.flags.writeable:
-        raise fail(
-            name, "an array that is read-only or not C-contiguous", "one that can be written to"
-        )
+    if not value.flags.carray:
+        got = "an array that is read-only, not C-contiguous or not aligned"
+        raise fail(name, got, "one that can be written to in place")
     return value
 
 
@@ -106,7 +113,10 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     """A Python or NumPy integer in [low, high]."""
     if not isinstance(value, SupportsIndex) or isinstance(value, bool):
         raise fail_type(name, describe(value), "an integer")
-    number = operator.index(value)
+    try:
+        number = operator.index(value)
+    except TypeError as error:  # an array of several
+        raise fail_type(name, describe(value), "an integer") from error
     if number < low or (high is not None and number > high):
         wants = f"at least {low}" if high is None else f"{low} to {high}"
         raise fail(name, number, wants)
@@ -119,7 +129,10 @@ def real(name: str, value: object, low: float = -math.inf, high: float = math.in
         value, int | float | np.integer | np.floating
     ):
         raise fail_type(name, describe(value), "a number")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond the largest float
+        number = math.inf
     if not math.isfinite(number) or not low <= number <= high:
         bounds = {
             (False, False): "a finite number",
@@ -149,8 +162,8 @@ def pair(name: str, value: object, low: int) -> tuple[int, int]:
     if isinstance(value, tuple | list):
         if len(value) != 2:
             raise fail(name, value, "an int or a pair of ints")
-        return integer(name, value[0], low), integer(name, value[1], low)
-    both = integer(name, value, low)
+        return integer(name, value[0], low, MAX_SIZE), integer(name, value[1], low, MAX_SIZE)
+    both = integer(name, value, low, MAX_SIZE)
     return both, both
 
 
@@ -158,8 +171,9 @@ def image_shape(name: str, value: object) -> tuple[int, int, int, int]:
     """(n, c, h, w): n may be 0, the others not."""
     if not isinstance(value, tuple | list) or len(value) != 4:
         raise fail(name, describe(value), "(n, c, h, w)")
-    n, c, h, w = value
-    return (integer(name, n, 0), integer(name, c, 1), integer(name, h, 1), integer(name, w, 1))
+    lows = (0, 1, 1, 1)
+    n, c, h, w = (integer(name, v, low, MAX_SIZE) for v, low in zip(value, lows, strict=True))
+    return n, c, h, w
 
 
 def shape4(x: Array) -> tuple[int, int, int, int]:
@@ -195,4 +209,7 @@ def window(
             f"a window inside the padded image, {x_shape[2:]} plus {pads} a side",
         )
     oh, ow = (span // s + 1 for span, s in zip(spans, steps, strict=True))
+    if math.prod((*x_shape[:2], oh, ow, *kernel)) > MAX_PRODUCTS:
+        got = f"{oh}x{ow} windows of {kernel[0]}x{kernel[1]} on each of {x_shape[:2]} planes"
+        raise fail("padding", got, "at most 2^48 elements in all windows")
     return kernel, steps, pads, (oh, ow)

@@ -1,12 +1,14 @@
 """The compiled kernels. `mnist100.functional` is the public face: it checks what these take."""
 
+from typing import TypeAlias
+
 from ._checks import Array
 
 version: str
 flags: str
 
-_Pair = tuple[int, int]
-_Shape = tuple[int, int, int, int]
+_Pair: TypeAlias = tuple[int, int]
+_Shape: TypeAlias = tuple[int, int, int, int]
 
 def gemm(
     a: Array, b: Array, trans_a: bool, trans_b: bool, alpha: float, beta: float, out: Array

@@ -205,7 +205,7 @@ class Flatten(Layer):
 
     def forward(self, x: Activation, step: int) -> tuple[Array, tuple[int, ...]]:
         x = to_nchw(x)
-        return x.reshape(len(x), -1), x.shape
+        return x.reshape(len(x), math.prod(x.shape[1:])), x.shape
 
     def backward(
         self, dy: Activation, cache: tuple[int, ...], need_dx: bool = True

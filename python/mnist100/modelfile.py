@@ -9,9 +9,13 @@ script's own, and is used as it used it: std at least 1e-8, no clip.
 from __future__ import annotations
 
 import json
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +29,25 @@ if TYPE_CHECKING:
 MODEL_NAME = "model.npz"
 METADATA = "metadata"
 MAX_METADATA = 1 << 20  # bytes; far more than any run writes
+MAX_HEADER = 10_000  # bytes; NumPy reads no longer one
+MAX_ENTRIES = 32  # more than any architecture has
 PIXELS = 28 * 56
 ORIGIN_STD_FLOOR = 1e-8
+
+
+# What zipfile, zlib and lzma raise for bytes that are not theirs.
+DAMAGE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OSError,
+    ValueError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class ModelFileError(ValueError):
@@ -61,7 +82,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     file = model_path(path)
     arrays, facts = _read(file)
     architecture = facts.get("architecture", "cnn")
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelFileError(f"{file}: architecture {architecture!r} is not one of {known}")
     model = ARCHITECTURES[architecture]()
@@ -82,8 +103,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     if arrays:
         raise ModelFileError(f"{file}: unknown entries {sorted(arrays)}")
     model.normalisation = Normalisation(
-        mean=mean.reshape(28, 56).astype(np.float32),
-        std=std.reshape(28, 56).astype(np.float32),
+        mean=mean.reshape(28, 56),
+        std=std.reshape(28, 56),
         clip=float(clip),
     )
     model.metadata = facts
@@ -110,11 +131,13 @@ def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Every entry of the archive and the metadata, apart."""
     try:
         with zipfile.ZipFile(file) as archive:
-            arrays = {
-                info.filename.removesuffix(".npy"): _read_entry(file, archive, info)
-                for info in archive.infolist()
-            }
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            entries = archive.infolist()
+            if len(entries) > MAX_ENTRIES:
+                raise ModelFileError(f"{file}: {len(entries)} entries, at most {MAX_ENTRIES}")
+            arrays = {_name(info): _read_entry(file, archive, info) for info in entries}
+    except ModelFileError:
+        raise
+    except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ModelFileError(f"{file}: not a readable .npz file ({error})") from error
@@ -123,7 +146,7 @@ def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         return arrays, {}
     try:
         facts = json.loads(str(text))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{file}: metadata is not JSON ({error})") from error
     if not isinstance(facts, dict) or not facts:
         raise ModelFileError(f"{file}: metadata is not a JSON object")
@@ -132,15 +155,15 @@ def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def _read_entry(file: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """One array, once its header says that it is no larger than what the archive holds."""
-    name = info.filename.removesuffix(".npy")
+    name = _name(info)
+    limit = MAX_METADATA if name == METADATA else _largest_tensor()
+    if info.file_size > limit + MAX_HEADER:
+        raise ModelFileError(f"{file}: {name} has {info.file_size} bytes, at most {limit} allowed")
     with archive.open(info) as stream:
         shape, dtype = _header(file, name, stream)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if stream.tell() + size != info.file_size:
             raise ModelFileError(f"{file}: {name} says {shape} {dtype}, which is not its size")
-        limit = MAX_METADATA if name == METADATA else _largest_tensor()
-        if size > limit:
-            raise ModelFileError(f"{file}: {name} has {size} bytes, at most {limit} are allowed")
         if name == METADATA and (shape or dtype.kind != "U"):
             raise ModelFileError(f"{file}: metadata is {dtype} {shape}, not one string")
         if name != METADATA and dtype.kind != "f":
@@ -152,6 +175,10 @@ def _read_entry(file: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
     return np.frombuffer(data, dtype).reshape(shape)
 
 
+def _name(info: zipfile.ZipInfo) -> str:
+    return info.filename.removesuffix(".npy")
+
+
 def _header(file: Path, name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
         version = np.lib.format.read_magic(stream)
@@ -160,10 +187,12 @@ def _header(file: Path, name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], 
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(stream)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError) as error:
         raise ModelFileError(f"{file}: {name} is not a NumPy array ({error})") from error
     if (fortran and len(shape) > 1) or dtype.hasobject:
         raise ModelFileError(f"{file}: {name} is {dtype}, column-major or holds objects")
+    if min(shape, default=0) < 0 or len(shape) > 4:
+        raise ModelFileError(f"{file}: {name} has the impossible shape {shape}")
     return shape, dtype
 
 
@@ -178,6 +207,8 @@ def _take(file: Path, arrays: dict[str, Array], name: str, shape: tuple[int, ...
         raise ModelFileError(f"{file}: no entry {name}")
     if value.shape != shape:
         raise ModelFileError(f"{file}: {name} has shape {value.shape}, not {shape}")
+    with np.errstate(over="ignore"):
+        value = value.astype(np.float32)
     if not np.isfinite(value).all():
-        raise ModelFileError(f"{file}: {name} holds values that are not finite")
+        raise ModelFileError(f"{file}: {name} holds values that are not finite float32")
     return value

@@ -43,7 +43,6 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "normal",
-    "normal",
     "permutation",
     "relu",
     "relu_backward",

@@ -39,6 +39,9 @@ def dropout(x: Array, p: float, *, seed: int, step: int) -> tuple[Array, Array]:
 def dropout_backward(dy: Array, mask: Array, p: float) -> Array:
     """Gradient of `dropout`."""
     dy = check.array("dy", dy)
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.shape != dy.shape:
-        raise check.fail("mask", check.describe(mask), f"the uint8 mask of shape {dy.shape}")
-    return _core.dropout_backward(dy, np.ascontiguousarray(mask), check.probability("p", p))
+    wants = f"the uint8 mask of shape {dy.shape}"
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.uint8:
+        raise check.fail_type("mask", check.describe(mask), wants)
+    if mask.shape != dy.shape:
+        raise check.fail("mask", check.describe(mask), wants)
+    return _core.dropout_backward(dy, check.compact(mask), check.probability("p", p))

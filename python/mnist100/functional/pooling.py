@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import _checks as check
@@ -59,4 +61,8 @@ def _pool_window(
     kernel, stride, padding, out = check.window(x_shape, kernel_size, stride, padding)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise check.fail("padding", padding, f"at most half of the kernel {kernel}")
+    if math.prod(x_shape[2:]) > np.iinfo(np.int32).max:
+        raise check.fail(
+            "x", f"planes of {x_shape[2:]}", "at most 2^31 - 1 pixels: argmax is int32"
+        )
     return (kernel, stride, padding), out

@@ -1,0 +1,130 @@
+"""The command ``mnist100``: picks the subcommand and turns what goes wrong into one line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.metadata
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from mnist100.cli.errors import CommandError, UsageError
+
+COMMANDS = {
+    "train": "train a network and test it",
+    "evaluate": "measure a trained network on test data",
+    "info": "show version, instruction sets, threads and compiler",
+}
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+# Raised on purpose, with a message that stands on its own.
+_EXPECTED = (CommandError, UsageError, OSError, ValueError, RuntimeError)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+class _CommandParser(_Parser):
+    """The parser of one command; imports the command's module only when it is that one's turn."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        module = importlib.import_module(f"mnist100.cli.{self.prog.split()[-1]}")
+        self.description = module.__doc__
+        module.add_options(self)
+        self.add_argument("--debug", action="store_true", help="show a traceback when it fails")
+        self.set_defaults(run=module.run)
+        return super().parse_known_args(args, namespace)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code.
+
+    0 is success, 2 wrong usage, 130 Ctrl-C, and 1 any other failure, which is told in one line on
+    standard error.
+    """
+    _prepare_streams()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # all end in one line
+        _abandon_output()
+        with contextlib.suppress(OSError):
+            if "--debug" in arguments:
+                traceback.print_exception(error)
+            else:
+                _tell(error)
+        return _exit_code(error)
+    return 0
+
+
+def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # stays open to the end
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every encoding has a dash
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="mnist100", description="Recognise two-digit handwritten numbers.")
+    version = f"%(prog)s {importlib.metadata.version('mnist100')}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
+    for name, help_text in COMMANDS.items():
+        commands.add_parser(name, help=help_text)
+    return parser
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
+
+
+def _tell(error: BaseException) -> None:
+    """Say on standard error, in one line, what happened and what to do."""
+    text = " ".join(_text(error).split())
+    if isinstance(error, BrokenPipeError):
+        return  # whoever read the output has had enough of it
+    if isinstance(error, KeyboardInterrupt):
+        line = f"mnist100: interrupted: {text or 'nothing was written'}"
+    elif isinstance(error, MemoryError):
+        line = "mnist100: error: not enough memory; try a smaller --batch-size"
+    elif isinstance(error, _EXPECTED) and text:
+        line = f"mnist100: error: {text}"
+    else:
+        line = f"mnist100: error: {type(error).__name__}: {text}; --debug shows where"
+    print(line, file=sys.stderr, flush=True)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _abandon_output() -> None:
+    """Write what standard output still holds; if that fails, keep Python from trying again."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

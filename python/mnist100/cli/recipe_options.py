@@ -1,0 +1,63 @@
+"""The options that change a recipe: its name and single values."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from mnist100.training import recipes
+
+_OPTIONS = {
+    "model": "the network",
+    "epochs": "passes over the training pairs, at most",
+    "batch_size": "pairs in one step",
+    "learning_rate": "Adam's rate; the peak of a one-cycle schedule",
+    "reg_lambda": "strength of the L2 term",
+    "dropout": "probability that a unit is dropped",
+    "patience": "epochs without a gain on dev before training stops",
+    "min_delta": "gain in dev accuracy from which an epoch counts",
+}
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add ``--recipe`` and one option for each value of it that a command line may change."""
+    parser.add_argument(
+        "--recipe",
+        type=_recipe,
+        default="default",
+        metavar="NAME|FILE",
+        help="default, reference (the origin's training) or a TOML file (default: default); the "
+        "options below change single values of it",
+    )
+    for key, help_text in _OPTIONS.items():
+        parser.add_argument(
+            "--" + key.replace("_", "-"),
+            type=_value_of(key),
+            metavar="cnn|mlp" if key == "model" else "X",
+            help=help_text,
+        )
+
+
+def chosen_recipe(options: argparse.Namespace) -> recipes.Recipe:
+    """Return the recipe that the options ask for."""
+    given = {key: getattr(options, key) for key in _OPTIONS}
+    recipe: recipes.Recipe = options.recipe
+    return recipe.replace(**{key: value for key, value in given.items() if value is not None})
+
+
+def _recipe(name: str) -> recipes.Recipe:
+    try:
+        return recipes.load_recipe(name)
+    except recipes.RecipeError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _value_of(key: str) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return recipes.parse(key, text)
+        except recipes.RecipeError:
+            raise argparse.ArgumentTypeError(f"got {text!r}, wants {recipes.wants(key)}") from None
+
+    return convert
