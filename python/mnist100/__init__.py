@@ -11,8 +11,11 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ._openmp import short_spin
+
 try:
-    from . import _core
+    with short_spin():
+        from . import _core
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
         raise
