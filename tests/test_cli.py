@@ -7,6 +7,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import signal
 import struct
 import subprocess
@@ -15,12 +16,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 import mnist100
+from mnist100.calibration import calibrate
 from mnist100.cli import console, main
-from mnist100.data import load_source
+from mnist100.data import digits8x8, load_source
 from mnist100.evaluation import ClassResult, Evaluation
 from mnist100.training import EpochRecord, EpochReport, StepReport, load_recipe, read_history
 
@@ -45,10 +48,10 @@ def write_idx(folder: Path, images: Any, labels: Any, stem: str) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An IDX folder with 240 training and 80 test digits."""
-    source = load_source("digits")
+    train, test = digits8x8.load_digits()
     path = tmp_path_factory.mktemp("idx")
-    write_idx(path, source.train.images[:240], source.train.labels[:240], "train")
-    write_idx(path, source.test.images[:80], source.test.labels[:80], "t10k")
+    write_idx(path, train.images[:240], train.labels[:240], "train")
+    write_idx(path, test.images[:80], test.labels[:80], "t10k")
     return path
 
 
@@ -56,9 +59,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that other tests look at, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "small"
-    result = mnist("train", "--dataset", folder, "--out", out, "--seed", 3, *QUICK)
+    result = mnist("train", *arguments_of(folder, out))
     assert (result.returncode, result.stderr) == (0, "")
     return out, result.stdout
+
+
+def arguments_of(folder: Path, out: Path) -> list[str]:
+    """What the run `trained` was started with."""
+    return ["--dataset", str(folder), "--out", str(out), "--seed", "3", *QUICK]
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
@@ -72,16 +80,27 @@ def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts:
 def test_train_leaves_a_whole_run(trained: tuple[Path, str], folder: Path) -> None:
     out, printed = trained
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["config.toml", "curves.png", "history.csv", "model.npz"]
+    assert names == [
+        "config.toml",
+        "curves.png",
+        "history.csv",
+        "history.jsonl",
+        "last.npz",
+        "model.npz",
+    ]
     assert len(read_history(out / "history.csv")) == 2
     settings = tomllib.loads((out / "config.toml").read_text())
     changes = {"model": "mlp", "epochs": 2, "batch_size": 64}
+    environment, data = settings.pop("environment"), settings.pop("data")
+    assert environment["threads"] == 2
+    assert sorted(data) == ["dev_sha256", "test_sha256", "train_sha256"]
     assert settings == {
-        "version": mnist100.__version__,
+        "command": shlex.join(["mnist100", "train", *arguments_of(folder, out)]),
         "dataset": str(folder),
         "seed": 3,
         "dev_size": 40,
-        "threads": 2,
+        "backend": "native",
+        "device": "cpu",
         "recipe": load_recipe("default").replace(**changes).as_dict(),
     }
     metadata = mnist100.load_model(out).metadata
@@ -100,7 +119,7 @@ def test_evaluate_agrees_with_train(trained: tuple[Path, str], folder: Path) -> 
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert printed.splitlines()[-1].startswith(lines[-1])
-    hardest = lines[lines.index(f"Hardest classes on {folder} (lowest accuracy):") + 1 : -2]
+    hardest = lines[lines.index(f"Hardest classes on {folder} (lowest accuracy):") + 1 : -3]
     assert len(hardest) == 3
     value = json.loads(mnist("evaluate", out / "model.npz", "--json").stdout)
     low, high = value["interval"]
@@ -111,6 +130,28 @@ def test_evaluate_agrees_with_train(trained: tuple[Path, str], folder: Path) -> 
     assert value["dataset"] == str(folder)
     assert [one["label"] for one in value["per_class"]] == list(range(100))
     assert len(value["hardest"]) == 5
+
+
+def test_evaluate_draws_and_never_overwrites(
+    trained: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "new" / "pictures"
+    assert main.main(["evaluate", str(trained[0]), "--plots", str(folder), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    names = ["confusion.png", "mistakes.png"]
+    assert value["plots"] == [str(folder / name) for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert main.main(["evaluate", str(trained[0]), "--plots", str(folder)]) == 1
+    assert "confusion.png: exists already; give another --plots" in capsys.readouterr().err
+
+
+def test_evaluate_tells_digits_and_calibration(
+    trained: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["evaluate", str(trained[0])]) == 0
+    text = capsys.readouterr().out
+    for part in ("Accuracy by class", "Accuracy by digit", "Calibration on", "ECE, 15 bins"):
+        assert part in text
 
 
 def test_json_is_alone_on_standard_output(folder: Path, tmp_path: Path) -> None:
@@ -230,7 +271,7 @@ def test_ctrl_c_ends_with_130_and_says_what_is_kept(folder: Path, tmp_path: Path
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.count("\n") == 1
-    assert f"interrupted: the best model so far is kept in {out / 'model.npz'}" in errors
+    assert f"interrupted: go on with: mnist100 train --resume --out {out}" in errors
     best = mnist100.load_model(out).metadata["epoch"]
     assert 1 <= best <= len(read_history(out / "history.csv"))
 
@@ -276,7 +317,9 @@ def test_help_does_not_import_what_only_commands_need() -> None:
 def make_evaluation() -> Evaluation:
     counts = {29: (92, 102), 97: (99, 106), 5: (0, 0)}
     classes = tuple(ClassResult(label, *counts.get(label, (1, 1))) for label in range(100))
-    return Evaluation(9788, 10000, (0.9758, 0.9814), classes)
+    digits = (ClassResult(0, 990, 1000), ClassResult(1, 0, 0))
+    calibration = calibrate(np.array([0.5, 0.9]), np.array([True, True]))
+    return Evaluation(9788, 10000, (0.9758, 0.9814), classes, digits, digits, calibration)
 
 
 def test_results_read_as_the_origin_wrote_them() -> None:
@@ -284,16 +327,29 @@ def test_results_read_as_the_origin_wrote_them() -> None:
     line = console.accuracy_line(result, "mnist")
     assert line == "Test accuracy: 97.88% (9788/10000), 95% interval 97.58–98.14%, on mnist"
     hardest = [console.class_line(one) for one in result.hardest(2)]
-    assert hardest == ["29: 90.20% (92/102)", "97: 93.40% (99/106)"]
-    assert console.class_line(ClassResult(7, 1, 2)) == "07: 50.00% (1/2)"
+    assert hardest == [
+        "29: 90.20% (92/102), 95% interval 82.9–94.6%",
+        "97: 93.40% (99/106), 95% interval 87.0–96.8%",
+    ]
+    assert console.class_line(ClassResult(7, 0, 0)) == "07: – (0/0)"
+    line = console.calibration_line(make_evaluation(), "mnist")
+    assert line == (
+        "Calibration on mnist: expected error (ECE, 15 bins) 30.00%, mean confidence 70.00%"
+    )
 
 
 def test_the_class_table_is_tens_by_ones() -> None:
     table = [line.split() for line in console.class_table(make_evaluation())]
     assert table[0] == [str(ones) for ones in range(10)]
-    assert table[3][0] == "2"
-    assert table[3][10] == "90.2"
+    assert table[5][0] == "2"
+    assert table[5][10] == "90.2"
+    assert table[6][9] == "82–95"
     assert table[1][6] == "–"
+    assert len(table[2]) == 9  # no interval for the class that is not there
+    digits = [line.split() for line in console.digit_table(make_evaluation())]
+    assert digits[0] == ["left", "right"]
+    assert digits[1] == ["0", *["99.00%", "(98.2–99.5%)"] * 2]
+    assert digits[2] == ["1", "–", "–"]
 
 
 def test_a_stand_in_for_mnist_says_so() -> None:

@@ -14,11 +14,14 @@ from mnist100.data import (
     DigitSet,
     PairSet,
     Source,
+    Table,
     balanced,
     batches,
     pair,
+    published_pairs,
     split,
 )
+from mnist100.data.pairs import halves
 
 PUBLISHED_PARTNERS = [2, 3, 8, 0, 4, 5, 6, 1, 11, 9, 10, 7]
 PUBLISHED_DEV = [1, 7, 14, 18, 21, 24, 34, 39]
@@ -33,7 +36,8 @@ def numbered(count: int, labels: NDArray[np.uint8] | None = None) -> DigitSet:
     return DigitSet(images, labels)
 
 
-def numbers(digits: DigitSet) -> set[int]:
+def numbers(digits: Table) -> set[int]:
+    assert isinstance(digits, DigitSet)
     high, low = digits.images[:, 0, 0].astype(int), digits.images[:, 0, 1]
     return set((256 * high + low).tolist())
 
@@ -169,6 +173,49 @@ def test_balanced_draws_what_the_original_script_drew() -> None:
     assert (np.diff(train_pairs.labels) >= 0).all()
 
 
+# --- finished pairs
+
+
+def finished(count: int) -> PairSet:
+    """Pairs of pictures that carry their number in every pixel, and in their labels."""
+    images = np.arange(count, dtype=np.uint8)[:, None, None] * np.ones((28, 56), np.uint8)
+    images[:, :, 28:] += 100
+    return halves(images, np.arange(count, dtype=np.uint8))
+
+
+def test_halves_are_the_digits_of_finished_pairs() -> None:
+    images = np.random.default_rng(3).integers(0, 256, (4, 28, 56), dtype=np.uint8)
+    pairs = halves(images, np.array([0, 9, 40, 99], dtype=np.uint8))
+    np.testing.assert_array_equal(pairs.images(np.arange(4)), images)
+    np.testing.assert_array_equal(pairs.digits.images[2], images[1, :, :28])
+    np.testing.assert_array_equal(pairs.digits.images[3], images[1, :, 28:])
+    assert pairs.labels.tolist() == [0, 9, 40, 99]
+    with pytest.raises(ValueError, match="labels: got 100, wants 0 to 99"):
+        halves(images, np.array([0, 9, 40, 100], dtype=np.uint8))
+
+
+def test_published_pairs_leave_finished_ones_alone() -> None:
+    pairs = finished(5)
+    assert published_pairs(pairs, repeats=1) is pairs
+    digits = numbered(12)
+    found = published_pairs(digits, repeats=2).pairs
+    np.testing.assert_array_equal(found, pair(digits, seed=PAIRING_SEED, repeats=2).pairs)
+
+
+def test_finished_pairs_are_split_by_pair() -> None:
+    whole = Source("test", finished(40), finished(4), repeats=1, default_dev_size=8)
+    assert whole.is_paired
+    assert not source(4).is_paired
+    parts = split(whole)
+    assert isinstance(parts.train, PairSet)
+    assert isinstance(parts.dev, PairSet)
+    assert parts.dev.labels.tolist() == PUBLISHED_DEV
+    assert sorted([*parts.train.labels, *PUBLISHED_DEV]) == list(range(40))
+    assert (parts.dev.images(np.arange(8))[:, 5, 40] == np.array(PUBLISHED_DEV) + 100).all()
+    with pytest.raises(ValueError, match=r"dev_size: got 40, .* has 40 training pairs"):
+        split(whole, 40)
+
+
 # --- splits
 
 
@@ -187,6 +234,7 @@ def test_labels_stay_with_their_digits() -> None:
     parts = split(source(200), 50)
     assert parts.dev is not None
     for digits in (parts.train, parts.dev):
+        assert isinstance(digits, DigitSet)
         number = digits.images[:, 0, 1]
         np.testing.assert_array_equal(digits.labels, number % 10)
 

@@ -18,7 +18,15 @@ import numpy as np
 import pooch
 import pytest
 
-from mnist100.data import DataError, DownloadError, Source, digits8x8, download, load_source
+from mnist100.data import (
+    DataError,
+    DigitSet,
+    DownloadError,
+    Source,
+    digits8x8,
+    download,
+    load_source,
+)
 from mnist100.data.idx import header
 
 TRAIN = 12
@@ -133,6 +141,8 @@ def write_folder(folder: Path) -> Path:
 
 
 def assert_is_small_mnist(source: Source) -> None:
+    assert isinstance(source.train, DigitSet)
+    assert isinstance(source.test, DigitSet)
     np.testing.assert_array_equal(source.train.images, IMAGES)
     np.testing.assert_array_equal(source.train.labels, LABELS)
     np.testing.assert_array_equal(source.test.images, IMAGES[:4])
@@ -453,6 +463,8 @@ def test_importing_loads_nothing_slow() -> None:
 @pytest.mark.skipif(not os.environ.get("MNIST100_DATA"), reason="MNIST100_DATA is not set")
 def test_real_mnist_has_the_published_checksums() -> None:
     source = load_source("mnist")
+    assert isinstance(source.train, DigitSet)
+    assert isinstance(source.test, DigitSet)
     assert (len(source.train), len(source.test)) == (60_000, 10_000)
     assert source.default_dev_size == 10_000
     tables = (source.train.images, source.train.labels, source.test.images, source.test.labels)

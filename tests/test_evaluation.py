@@ -10,8 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mnist100 import functional
+from mnist100.calibration import BINS, calibrate
 from mnist100.data import DigitSet, Normalisation, PairSet
-from mnist100.evaluation import accuracy, evaluate, predictions, wilson_interval
+from mnist100.evaluation import (
+    Answers,
+    accuracy,
+    answer,
+    evaluate,
+    predictions,
+    summarise,
+    wilson_interval,
+)
 from mnist100.models import Model
 
 
@@ -19,6 +29,7 @@ class Reader:
     """A stand-in for a model: reads the label that the test wrote into the image's corners."""
 
     def __init__(self, wrong: set[int] | None = None) -> None:
+        self.ops = functional
         self.normalisation: Normalisation | None = Normalisation(
             mean=np.zeros((28, 56), np.float32), std=np.ones((28, 56), np.float32), clip=0.0
         )
@@ -75,8 +86,97 @@ def test_the_result_is_ready_for_json(pairs: PairSet) -> None:
     value: dict[str, Any] = json.loads(json.dumps(result.as_dict(), allow_nan=False))
     assert value["accuracy"] == pytest.approx(196 / 201)
     assert value["interval"] == list(result.interval)
-    assert value["per_class"][7] == {"label": 7, "accuracy": 0.0, "correct": 0, "total": 5}
+    assert value["per_class"][7] == {
+        "label": 7,
+        "accuracy": 0.0,
+        "interval": list(wilson_interval(0, 5)),
+        "correct": 0,
+        "total": 5,
+    }
+    assert [one["label"] for one in value["left"]] == list(range(10))
+    assert value["right"][7]["correct"] == value["right"][7]["total"] - 5
+    assert value["calibration"]["ece"] == result.calibration.error
+    assert len(value["calibration"]["bins"]) == BINS
+    assert value["per_class"][99]["interval"] is None
     assert value["per_class"][99]["accuracy"] is None
+
+
+def test_digits_are_counted_on_either_side(pairs: PairSet) -> None:
+    # 42 is taken for 43, 59 for 60: the ones are wrong twice, the tens once; two pairs of each.
+    result = evaluate(as_model(Reader(wrong={42, 59})), pairs)
+    lefts = {one.label: one.total - one.correct for one in result.left}
+    rights = {one.label: one.total - one.correct for one in result.right}
+    assert lefts == dict.fromkeys(range(10), 0) | {5: 2}
+    assert rights == dict.fromkeys(range(10), 0) | {2: 2, 9: 2}
+    assert sum(one.total for one in result.left) == sum(one.total for one in result.right) == 201
+    assert result.left[5].interval == wilson_interval(18, 20)
+
+
+def test_answers_know_what_was_taken_for_what(pairs: PairSet) -> None:
+    answers = answer(as_model(Reader(wrong={42, 59})), pairs)
+    expected = np.bincount(answers.labels, minlength=100)
+    confusion = answers.confusion()
+    assert (confusion[42, 43], confusion[42, 42], confusion[59, 60]) == (2, 0, 2)
+    np.testing.assert_array_equal(confusion.sum(axis=1), expected)
+    # One logit of 1 above ninety-nine zeros.
+    assert answers.confidence == pytest.approx(math.e / (math.e + 99))
+
+
+def test_the_worst_mistakes_are_the_surest() -> None:
+    confidence = np.array([0.9, 0.5, 0.8, 0.8, 1.0], np.float32)
+    labels = np.array([1, 2, 3, 4, 5])
+    answers = Answers(labels, np.array([0, 0, 0, 0, 5]), confidence)
+    assert answers.worst(3).tolist() == [0, 2, 3]
+    assert answers.worst(99).tolist() == [0, 2, 3, 1]
+    assert Answers(labels, labels, confidence).worst(3).tolist() == []
+
+
+def test_calibration_is_the_published_sum() -> None:
+    # Bins of a fifteenth: 0.95 and 1 share the last, (14/15, 1]; 0.2 = 3/15 closes the third.
+    confidence = np.array([0.95, 1.0, 0.2, 0.1])
+    hits = np.array([True, False, True, False])
+    result = calibrate(confidence, hits)
+    assert result.error == pytest.approx((abs(1 - 1.95) + abs(1 - 0.2) + abs(0 - 0.1)) / 4)
+    assert result.confidence == pytest.approx(2.25 / 4)
+    filled = {i: one.count for i, one in enumerate(result.bins) if one.count}
+    assert filled == {1: 1, 2: 1, 14: 2}
+    assert result.bins[14].confidence == pytest.approx(0.975)
+    assert result.bins[14].accuracy == 0.5
+    assert result.bins[0].accuracy is None
+
+
+def test_calibration_agrees_with_a_plain_loop() -> None:
+    generator = np.random.default_rng(1)
+    confidence = generator.random(5000).astype(np.float32)
+    confidence[:2] = (0, 1)
+    hits = generator.random(5000) < confidence**2
+    expected = 0.0
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        inside |= (confidence == 0) & (i == 0)
+        if inside.any():
+            expected += inside.mean() * abs(hits[inside].mean() - confidence[inside].mean())
+    assert calibrate(confidence, hits).error == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_perfectly_calibrated_model_has_no_error() -> None:
+    confidence = np.repeat([0.25, 0.75], 8)
+    hits = np.tile([True, False, False, False, True, True, True, False], 2)[
+        [*range(4)] * 2 + [*range(4, 8)] * 2
+    ]
+    assert calibrate(confidence, hits).error == 0
+
+
+@pytest.mark.parametrize("confidence", [[], [1.5], [-0.1], [math.nan]])
+def test_what_are_not_probabilities_are_refused(confidence: list[float]) -> None:
+    with pytest.raises(ValueError, match="confidence: wants"):
+        calibrate(np.array(confidence), np.ones(len(confidence), bool))
+
+
+def test_a_summary_counts_answers() -> None:
+    labels = np.array([0, 12, 99])
+    result = summarise(Answers(labels, labels, np.ones(3, np.float32)))
+    assert (result.correct, result.total, result.calibration.error) == (3, 3, 0)
 
 
 def test_accuracy_of_some_rows(pairs: PairSet) -> None:

@@ -1,15 +1,12 @@
-"""Early stopping, history, the run folder and the curves: what surrounds the training loop."""
+"""Early stopping, history and the run folder: what surrounds the training loop."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
-from matplotlib.lines import Line2D
 
-from mnist100.plots import curves, save_curves
 from mnist100.training import (
     EpochRecord,
     read_history,
@@ -91,30 +88,18 @@ def test_the_default_folder_is_the_first_free_one(tmp_path: Path) -> None:
 def test_a_run_that_kept_nothing_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "x"
     run_folder.create_folder(folder, {"seed": 1})
-    assert run_folder.discard_if_unused(folder)
+    assert (folder / "config.toml").read_text() == "seed = 1\n"
+    (folder / "last.npz").touch()
+    (folder / ".model.npz.killed").touch()
+    run_folder.discard(folder)
     assert not folder.exists()
     run_folder.create_folder(folder, {"seed": 1})
-    (folder / "model.npz").touch()
-    assert not run_folder.discard_if_unused(folder)
-    assert (folder / "config.toml").read_text() == "seed = 1\n"
+    (folder / "notes.txt").touch()
+    run_folder.discard(folder)
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
-def points(line: Line2D) -> list[list[float]]:
-    values: list[list[float]] = np.asarray(line.get_xydata()).tolist()
-    return values
-
-
-def test_curves_show_the_history(tmp_path: Path) -> None:
-    loss, accuracies, gap = curves(RECORDS, "a run").axes
-    assert points(loss.lines[0]) == [[1, 1 / 3], [2, 0.1 + 0.2]]
-    assert [points(line) for line in accuracies.lines] == [[[1, 0.1], [2, 0.9]], [[2, 0.875]]]
-    np.testing.assert_allclose(points(gap.lines[0]), [[2, 2.5]])
-    save_curves(RECORDS, tmp_path / "curves.png", "a run")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG\r\n")
-
-
-def test_curves_without_a_dev_set_say_so() -> None:
-    _, accuracies, gap = curves(RECORDS[:1], "a run").axes
-    assert len(accuracies.lines) == 1
-    assert not gap.lines
-    assert [text.get_text() for text in gap.texts] == ["no dev set"]
+def test_the_best_model_is_found(tmp_path: Path) -> None:
+    assert run_folder.best_model(tmp_path) is None
+    (tmp_path / "model.pt").touch()
+    assert run_folder.best_model(tmp_path) == tmp_path / "model.pt"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 import mnist100
 from mnist100 import functional, models
 from mnist100._config import config
-from mnist100.data import PAIRING_SEED, DigitSet, Normalisation, Splits, pair
+from mnist100.data import DigitSet, Normalisation, Splits, published_pairs
 from mnist100.evaluation import accuracy
 from mnist100.models import Model
 from mnist100.training import (
@@ -32,12 +30,14 @@ from mnist100.training import (
     loop,
     read_history,
     train_step,
+    trainers,
 )
 from mnist100.training.inputs import TrainingInputs
-from mnist100.training.interrupt import deferred_interrupt
 from mnist100.training.schedule import one_cycle
 
 Weights = list[npt.NDArray[Any]]
+
+FILES = ["history.csv", "history.jsonl", "last.npz", "model.npz"]
 
 
 def make_digits(count: int, seed: int) -> DigitSet:
@@ -107,7 +107,7 @@ def test_the_model_ends_as_the_best_that_was_saved(
     saved = mnist100.load_model(tmp_path)
     assert same(weights(model), weights(saved))
     assert splits.dev is not None
-    assert accuracy(saved, pair(splits.dev, seed=PAIRING_SEED)) == result.dev_accuracy
+    assert accuracy(saved, published_pairs(splits.dev)) == result.dev_accuracy
     assert result.dev_accuracy == max(record.dev_acc or 0 for record in result.history)
     assert saved.metadata["dev_accuracy"] == result.dev_accuracy
     assert saved.metadata["epoch"] == result.best_epoch
@@ -146,7 +146,7 @@ def test_history_is_on_disk_as_it_was_returned(
     assert tuple(read_history(tmp_path / "history.csv")) == result.history
     assert [record.epoch for record in result.history] == [1, 2, 3]
     assert not result.stopped_early
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "model.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
 def test_steps_are_reported_and_add_up(splits: Splits, recipe: Recipe) -> None:
@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_best(
         loss = real(*arguments)
         return math.nan if next(calls) == 5 else loss
 
-    monkeypatch.setattr(loop, "train_step", fail_at_the_fifth)
+    monkeypatch.setattr(trainers, "train_step", fail_at_the_fifth)
     match = "the loss became nan in epoch 2, step 2 of 3, .* try a smaller learning rate"
     with pytest.raises(TrainingError, match=match):
         train(splits, recipe, out=tmp_path)
@@ -244,21 +244,7 @@ def test_an_interruption_leaves_the_last_finished_epoch(
         train(splits, recipe, out=tmp_path, on_step=interrupt)
     assert [record.epoch for record in read_history(tmp_path / "history.csv")] == [1]
     assert mnist100.load_model(tmp_path).metadata["epoch"] == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "model.npz"]
-
-
-def test_ctrl_c_waits_for_files_that_belong_together() -> None:
-    finished = []
-
-    def write() -> None:
-        with deferred_interrupt():
-            os.kill(os.getpid(), signal.SIGINT)
-            finished.append("all")
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert finished == ["all"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
 
 
 def labels_of(inputs: TrainingInputs, epoch: int) -> list[int]:
@@ -267,17 +253,27 @@ def labels_of(inputs: TrainingInputs, epoch: int) -> list[int]:
 
 def test_pairing_is_fresh_or_fixed(splits: Splits, recipe: Recipe) -> None:
     fixed = TrainingInputs(splits, recipe.replace(pairing="fixed"), 7, 2)
-    published = pair(splits.train, seed=PAIRING_SEED, repeats=2)
+    published = published_pairs(splits.train, repeats=2)
     assert labels_of(fixed, 1) == labels_of(fixed, 2) == sorted(published.labels)
     fresh = TrainingInputs(splits, recipe, 7, 2)
     assert labels_of(fresh, 1) != labels_of(fresh, 2)
     assert len(labels_of(fresh, 1)) == 260
 
 
+def test_finished_pairs_are_the_same_in_every_epoch(splits: Splits, recipe: Recipe) -> None:
+    table, dev = published_pairs(splits.train), published_pairs(splits.test)
+    inputs = TrainingInputs(Splits(table, dev, dev), recipe, 7, 1)
+    assert labels_of(inputs, 1) == labels_of(inputs, 2) == sorted(table.labels)
+    first, second = (next(inputs.batches(epoch))[1] for epoch in (1, 2))
+    assert first.tolist() != second.tolist()
+    assert inputs.dev is dev
+    assert len(inputs.subset) == len(table)
+
+
 def test_batches_are_what_the_recipe_asks_for(splits: Splits, recipe: Recipe) -> None:
     plain = recipe.replace(rotate_degrees=0, scale=0, shear=0, translate=0, pairing="fixed")
     inputs = TrainingInputs(splits, plain, 7, 1)
-    pairs = pair(splits.train, seed=PAIRING_SEED)
+    pairs = published_pairs(splits.train)
     wanted = Normalisation.fit(pairs, std_floor=plain.std_floor, clip=plain.clip)
     standardised = (pairs.images(np.arange(130)) / 255 - wanted.mean) / wanted.std
     expected = np.clip(standardised, -3, 3)

@@ -29,7 +29,7 @@ from ._config import set_num_threads, show_config
 from .modelfile import load_model
 
 if TYPE_CHECKING:
-    from . import data, evaluation, layers, losses, models, optim, training
+    from . import data, evaluation, export, layers, losses, models, optim, training
 
 __version__ = _core.version
 
@@ -37,6 +37,7 @@ __all__ = [
     "__version__",
     "data",
     "evaluation",
+    "export",
     "functional",
     "layers",
     "load_model",

@@ -1,19 +1,21 @@
-"""How good a model is on a set of pairs: accuracy, its interval, and the classes it finds hard."""
+"""How good a model is on a set of pairs: accuracy, intervals, classes, digits and calibration."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnist100 import functional
+from mnist100.calibration import Calibration, calibrate
 from mnist100.data import PairSet
 from mnist100.models import Model
 
 CLASSES = 100
+DIGITS = 10
 
 _BATCH = 512  # pairs predicted at once: large enough for the kernels, small enough for the caches
 
@@ -22,7 +24,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassResult:
-    """Outcome for one class: its label (0–99), correct predictions, and pairs in the set."""
+    """Outcome for one class, or one digit on one side: label, correct predictions, and pairs in the set."""
 
     label: int
     correct: int
@@ -32,6 +34,55 @@ class ClassResult:
     def accuracy(self) -> float | None:
         """Fraction correct; None if the set has no pair of this class."""
         return self.correct / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % Wilson interval of the accuracy; None if there is none."""
+        return wilson_interval(self.correct, self.total) if self.total else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, ready for JSON."""
+        interval = self.interval
+        return {
+            "label": self.label,
+            "accuracy": self.accuracy,
+            "interval": None if interval is None else list(interval),
+            "correct": self.correct,
+            "total": self.total,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model says of pairs.
+
+    Parameters
+    ----------
+    labels, predicted
+        The right labels and the model's, int64 (n,).
+    confidence
+        The probability that the model gives its own label, float32 (n,).
+    """
+
+    labels: Rows
+    predicted: Rows
+    confidence: npt.NDArray[np.float32]
+
+    @property
+    def hits(self) -> npt.NDArray[np.bool_]:
+        """Whether each label is right, bool (n,)."""
+        result: npt.NDArray[np.bool_] = self.predicted == self.labels
+        return result
+
+    def confusion(self) -> npt.NDArray[np.int64]:
+        """Return how often row's class was taken for column's: int64 (100, 100)."""
+        places = CLASSES * self.labels + self.predicted
+        return np.bincount(places, minlength=CLASSES**2).reshape(CLASSES, CLASSES)
+
+    def worst(self, k: int) -> Rows:
+        """Return the rows of at most `k` wrong answers, the surest first; equals by row."""
+        wrong = np.flatnonzero(~self.hits)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")][:k]
 
 
 @dataclass(frozen=True)
@@ -46,12 +97,19 @@ class Evaluation:
         The 95 % Wilson interval of the accuracy, two fractions.
     per_class
         One entry for each of the 100 labels, in order.
+    left, right
+        One entry for each digit, in order: how often it was read correctly on that side.
+    calibration
+        Confidence against accuracy.
     """
 
     correct: int
     total: int
     interval: tuple[float, float]
     per_class: tuple[ClassResult, ...]
+    left: tuple[ClassResult, ...]
+    right: tuple[ClassResult, ...]
+    calibration: Calibration
 
     @property
     def accuracy(self) -> float:
@@ -70,15 +128,10 @@ class Evaluation:
             "interval": list(self.interval),
             "correct": self.correct,
             "total": self.total,
-            "per_class": [
-                {
-                    "label": result.label,
-                    "accuracy": result.accuracy,
-                    "correct": result.correct,
-                    "total": result.total,
-                }
-                for result in self.per_class
-            ],
+            "per_class": [result.as_dict() for result in self.per_class],
+            "left": [result.as_dict() for result in self.left],
+            "right": [result.as_dict() for result in self.right],
+            "calibration": self.calibration.as_dict(),
         }
 
 
@@ -97,18 +150,53 @@ def evaluate(model: Model, pairs: PairSet) -> Evaluation:
     ValueError
         If the model has no normalisation, or there are no pairs.
     """
-    labels = pairs.labels
-    hits = predictions(model, pairs) == labels
-    totals = np.bincount(labels, minlength=CLASSES)
-    corrects = np.bincount(labels[hits], minlength=CLASSES)
-    correct = int(hits.sum())
+    return summarise(answer(model, pairs))
+
+
+def answer(model: Model, pairs: PairSet) -> Answers:
+    """Ask a model for the label of every pair.
+
+    Raises
+    ------
+    ValueError
+        If the model has no normalisation.
+    """
+    predicted = np.empty(len(pairs), np.int64)
+    confidence = np.empty(len(pairs), np.float32)
+    for batch, logits in _logits(model, pairs, _all_rows(pairs)):
+        labels = logits.argmax(axis=1)
+        predicted[batch] = labels
+        chosen = np.take_along_axis(model.ops.softmax(logits), labels[:, np.newaxis], axis=1)
+        confidence[batch] = chosen[:, 0]
+    return Answers(pairs.labels, predicted, confidence)
+
+
+def summarise(answers: Answers) -> Evaluation:
+    """Count what `answers` come to.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    labels, predicted = answers.labels, answers.predicted
+    correct = int(answers.hits.sum())
     return Evaluation(
         correct=correct,
-        total=len(pairs),
-        interval=wilson_interval(correct, len(pairs)),
-        per_class=tuple(
-            ClassResult(label, int(corrects[label]), int(totals[label])) for label in range(CLASSES)
-        ),
+        total=len(labels),
+        interval=wilson_interval(correct, len(labels)),
+        per_class=_count(labels, predicted, CLASSES),
+        left=_count(labels // DIGITS, predicted // DIGITS, DIGITS),
+        right=_count(labels % DIGITS, predicted % DIGITS, DIGITS),
+        calibration=calibrate(answers.confidence, answers.hits),
+    )
+
+
+def _count(labels: Rows, predicted: Rows, classes: int) -> tuple[ClassResult, ...]:
+    totals = np.bincount(labels, minlength=classes)
+    corrects = np.bincount(labels[predicted == labels], minlength=classes)
+    return tuple(
+        ClassResult(label, int(corrects[label]), int(totals[label])) for label in range(classes)
     )
 
 
@@ -136,15 +224,27 @@ def predictions(model: Model, pairs: PairSet, rows: Rows | None = None) -> Rows:
     ValueError
         If the model has no normalisation.
     """
+    rows = _all_rows(pairs) if rows is None else rows
+    labels = np.empty(len(rows), dtype=np.int64)
+    for batch, logits in _logits(model, pairs, rows):
+        labels[batch] = logits.argmax(axis=1)
+    return labels
+
+
+def _all_rows(pairs: PairSet) -> Rows:
+    return np.arange(len(pairs), dtype=np.int64)
+
+
+def _logits(
+    model: Model, pairs: PairSet, rows: Rows
+) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Yield the logits (n, 100) of some rows of pairs, batch by batch."""
     normalisation = model.normalisation
     if normalisation is None:
         raise ValueError("model: has no normalisation; train it, or load a trained one")
-    if rows is None:
-        rows = np.arange(len(pairs), dtype=np.int64)
-    labels = np.empty(len(rows), dtype=np.int64)
     for start in range(0, len(rows), _BATCH):
         batch = slice(start, start + _BATCH)
-        x = functional.input_batch(
+        x = model.ops.input_batch(
             pairs.digits.images,
             pairs.pairs,
             rows[batch],
@@ -152,8 +252,7 @@ def predictions(model: Model, pairs: PairSet, rows: Rows | None = None) -> Rows:
             normalisation.std,
             clip=normalisation.clip,
         )
-        labels[batch] = model(x).argmax(axis=1)
-    return labels
+        yield batch, model(x)
 
 
 def wilson_interval(k: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

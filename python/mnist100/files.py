@@ -1,13 +1,16 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Writing files so that a reader, or a crash, never meets half of one; reading into memory at hand."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
+
+_PIECE = 1 << 20
 
 
 @contextlib.contextmanager
@@ -35,6 +38,34 @@ def atomic_writer(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def check_writable(folder: Path, *, option: str = "--out") -> None:
+    """Make sure that files could be written into `folder`, which need not exist, without making anything.
+
+    Raises OSError if it is not a folder, or it or the nearest existing folder above it cannot be written
+    to; the message says to give another `option`.
+    """
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing}: is not a folder; give another {option}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"{existing}: cannot be written to; give another {option}")
+
+
+def read_into(stream: IO[bytes] | io.BufferedIOBase, target: memoryview) -> int:
+    """Read into `target` until it is full or the stream ends; return the bytes read."""
+    filled = 0
+    while filled < len(target):
+        # In pieces, as what unzips makes a temporary copy as large as what it is asked for.
+        got = stream.read(min(_PIECE, len(target) - filled))
+        if not got:
+            break
+        target[filled : filled + len(got)] = got
+        filled += len(got)
+    return filled
 
 
 def _umask() -> int:

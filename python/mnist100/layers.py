@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,19 +21,10 @@ from . import _checks as check
 from . import _core
 from . import functional as F  # noqa: N812
 from ._checks import Array, IntOrPair
-
-
-@dataclass(slots=True)
-class Parameter:
-    """A tensor that training changes, and its gradient."""
-
-    name: str
-    value: Array
-    decay: bool  # whether L2 applies: weights yes, biases no
-    grad: Array = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.grad = np.zeros_like(self.value)
+from .operations import Operations
+from .parameters import Parameter as Parameter  # noqa: PLC0414
+from .parameters import he_normal as he_normal  # noqa: PLC0414
+from .parameters import weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +56,11 @@ class Layer:
     """A step of a network. Subclasses without parameters or randomness implement two methods."""
 
     parameters: Sequence[Parameter] = ()
+    ops: Operations = F
+
+    def use(self, ops: Operations) -> None:
+        """Compute with the functions of another backend from now on."""
+        self.ops = ops
 
     def __call__(self, x: Activation) -> Activation:
         """Evaluation mode."""
@@ -77,22 +73,6 @@ class Layer:
     def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Activation | None:
         """Writes parameter gradients and returns dx (None unless `need_dx`)."""
         raise NotImplementedError  # abstract
-
-
-def he_normal(shape: tuple[int, ...], *, seed: int, stream: int, dtype: npt.DTypeLike) -> Array:
-    """Normal with deviation √(2 / fan_in), fan_in being all axes but the first (He et al. 2015)."""
-    deviation = math.sqrt(2 / math.prod(shape[1:]))
-    return (deviation * F.normal(shape, seed=seed, step=stream)).astype(dtype)
-
-
-def _weights(
-    name: str, shape: tuple[int, ...], seed: int, stream: int, dtype: npt.DTypeLike
-) -> tuple[Parameter, Parameter]:
-    weight = he_normal(shape, seed=seed, stream=stream, dtype=dtype)
-    return (
-        Parameter(f"{name}_W", weight, decay=True),
-        Parameter(f"{name}_b", np.zeros(shape[0], dtype), decay=False),
-    )
 
 
 class Conv2d(Layer):
@@ -116,16 +96,16 @@ class Conv2d(Layer):
         self.padding = check.pair("padding", padding, 0)
         c = check.integer("in_channels", in_channels, 1)
         oc = check.integer("out_channels", out_channels, 1)
-        self.weight, self.bias = self.parameters = _weights(
+        self.weight, self.bias = self.parameters = weights(
             name, (oc, c, *kernel), seed, stream, dtype
         )
 
     def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
         x = to_nchw(x)
-        return F.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding), x
+        return self.ops.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding), x
 
     def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
-        dx, self.weight.grad, self.bias.grad = F.conv2d_backward(
+        dx, self.weight.grad, self.bias.grad = self.ops.conv2d_backward(
             to_nchw(dy), cache, self.weight.value, self.stride, self.padding, need_dx=need_dx
         )
         return dx
@@ -151,18 +131,25 @@ class ConvBlock(Layer):
         c = check.integer("in_channels", in_channels, 1)
         oc = check.integer("out_channels", out_channels, 1)
         self.border = (k // 2, k // 2)
-        self.weight, self.bias = self.parameters = _weights(
-            name, (oc, c, k, k), seed, stream, dtype
-        )
+        self.weight, self.bias = self.parameters = weights(name, (oc, c, k, k), seed, stream, dtype)
 
-    def forward(self, x: Activation, step: int) -> tuple[Padded, Any]:
+    def forward(self, x: Activation, step: int) -> tuple[Activation, Any]:
+        if self.ops is not F:  # only our kernels know the padded layout
+            return self.ops.conv_block(to_nchw(x), self.weight.value, self.bias.value)
         x = to_padded(x, self.border)
         y, argmax = _core.conv_block(x.data, self.weight.value, self.bias.value, self.border)
         return Padded(y, self.border), (x.data, y, argmax)
 
-    def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Padded | None:
+    def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Activation | None:
+        if self.ops is not F:
+            dx, self.weight.grad, self.bias.grad = self.ops.conv_block_backward(
+                to_nchw(dy), cache, need_dx=need_dx
+            )
+            return dx
+        x, y, argmax = cache
+        dy = to_padded(dy, self.border)
         dx, self.weight.grad, self.bias.grad = _core.conv_block_backward(
-            to_padded(dy, self.border).data, *cache, self.weight.value, self.border, need_dx
+            dy.data, x, y, argmax, self.weight.value, self.border, need_dx
         )
         return None if dx is None else Padded(dx, self.border)
 
@@ -182,22 +169,25 @@ class MaxPool2d(Layer):
 
     def forward(self, x: Activation, step: int) -> tuple[Array, Any]:
         x = to_nchw(x)
-        y, argmax = F.max_pool2d(x, *self.window)
+        y, argmax = self.ops.max_pool2d(x, *self.window)
         return y, (argmax, x.shape)
 
     def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Array | None:
-        return F.max_pool2d_backward(to_nchw(dy), *cache, *self.window) if need_dx else None
+        if not need_dx:
+            return None
+        argmax, x_shape = cache
+        return self.ops.max_pool2d_backward(to_nchw(dy), argmax, x_shape, *self.window)
 
 
 class ReLU(Layer):
     """max(x, 0)."""
 
     def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
-        y = F.relu(to_nchw(x))
+        y = self.ops.relu(to_nchw(x))
         return y, y
 
     def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
-        return F.relu_backward(to_nchw(dy), cache) if need_dx else None
+        return self.ops.relu_backward(to_nchw(dy), cache) if need_dx else None
 
 
 class Flatten(Layer):
@@ -230,14 +220,14 @@ class Linear(Layer):
             check.integer("out_features", out_features, 1),
             check.integer("in_features", in_features, 1),
         )
-        self.weight, self.bias = self.parameters = _weights(name, shape, seed, stream, dtype)
+        self.weight, self.bias = self.parameters = weights(name, shape, seed, stream, dtype)
 
     def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
         x = to_nchw(x)
-        return F.linear(x, self.weight.value, self.bias.value), x
+        return self.ops.linear(x, self.weight.value, self.bias.value), x
 
     def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
-        dx, self.weight.grad, self.bias.grad = F.linear_backward(
+        dx, self.weight.grad, self.bias.grad = self.ops.linear_backward(
             to_nchw(dy), cache, self.weight.value, need_dx=need_dx
         )
         return dx
@@ -256,14 +246,14 @@ class Dropout(Layer):
     def forward(self, x: Activation, step: int) -> tuple[Array, Array | None]:
         if self.p == 0:
             return to_nchw(x), None
-        return F.dropout(to_nchw(x), self.p, seed=self.seed, step=step)
+        return self.ops.dropout(to_nchw(x), self.p, seed=self.seed, step=step)
 
     def backward(
         self, dy: Activation, cache: Array | None, need_dx: bool = True
     ) -> Activation | None:
         if not need_dx or cache is None:
             return dy if need_dx else None
-        return F.dropout_backward(to_nchw(dy), cache, self.p)
+        return self.ops.dropout_backward(to_nchw(dy), cache, self.p)
 
 
 class Sequential(Layer):
@@ -277,6 +267,10 @@ class Sequential(Layer):
         names = [p.name for p in self.parameters]
         if len(set(names)) < len(names):
             raise check.fail("layers", f"parameters {names}", "names that differ")
+
+    def use(self, ops: Operations) -> None:
+        for layer in self.layers:
+            layer.use(ops)
 
     def __call__(self, x: Activation) -> Activation:
         for layer in self.layers:

@@ -1,53 +1,34 @@
 """Model files: plain arrays in an .npz, named as the NumPy script this project grew from named them.
 
 ``conv1_W (16,1,3,3)``, ``conv1_b (16,1)``, …, ``mean (1568,1)``, ``std (1568,1)`` and one JSON string,
-``metadata``. Biases and statistics are columns in the file. No pickle: names, dtypes, shapes and sizes
-are read from the headers and checked before anything is allocated. A file without ``metadata`` is that
-script's own, and is used as it used it: std at least 1e-8, no clip.
+``metadata``. Biases and statistics are columns in the file. A file without ``metadata`` is that script's
+own, and is used as it used it: std at least 1e-8, no clip. PyTorch's ``.pt`` is read by `mnist100.export`.
 """
 
 from __future__ import annotations
 
 import json
-import lzma
+import math
 import os
-import struct
-import zipfile
-import zlib
 from pathlib import Path
-from tokenize import TokenError
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ._checks import Array
 from .files import atomic_writer
+from .npz import NpzError, read_npz
 
 if TYPE_CHECKING:
     from .models import Model
 
 MODEL_NAME = "model.npz"
+TORCH_MODEL_NAME = "model.pt"
 METADATA = "metadata"
 MAX_METADATA = 1 << 20  # bytes; far more than any run writes
-MAX_HEADER = 10_000  # bytes; NumPy reads no longer one
 MAX_ENTRIES = 32  # more than any architecture has
 PIXELS = 28 * 56
 ORIGIN_STD_FLOOR = 1e-8
-
-
-# What zipfile, zlib and lzma raise for bytes that are not theirs.
-DAMAGE = (
-    zipfile.BadZipFile,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    OSError,
-    ValueError,
-    OverflowError,
-    struct.error,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 
 class ModelFileError(ValueError):
@@ -62,7 +43,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     if model.normalisation is None:
         raise ValueError("model.normalisation: got None, wants that of the training set")
     norm = model.normalisation
-    arrays = {p.name: _column(p.value) for p in model.parameters()}
+    arrays = {p.name: column(p.value) for p in model.parameters()}
     arrays["mean"] = norm.mean.reshape(PIXELS, 1)
     arrays["std"] = norm.std.reshape(PIXELS, 1)
     facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
@@ -72,75 +53,98 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
-    """The model in a file, or the best one of a run folder.
+    """The model in a file, ``.npz`` or ``.pt``, or the best one of a run folder.
 
-    Raises FileNotFoundError, or ModelFileError naming the file and what is wrong with it.
+    Raises FileNotFoundError, ModelFileError naming the file and what is wrong with it, or RuntimeError
+    for a ``.pt`` without PyTorch.
+    """
+    file = model_path(path)
+    if file.suffix == ".pt":
+        from .export import read_torch  # deferred: only these files need PyTorch
+
+        arrays, facts = read_torch(file)
+    else:
+        arrays, facts = _read(file)
+    return assemble(str(file), arrays, facts)
+
+
+def assemble(source: str, arrays: dict[str, Array], facts: dict[str, Any]) -> Model:
+    """The model of these arrays, named and shaped as in a file, and facts, the metadata.
+
+    Raises ModelFileError naming the source and what is wrong with it.
     """
     from .data import Normalisation  # deferred: data is not needed to import mnist100
-    from .models import ARCHITECTURES
 
-    file = model_path(path)
-    arrays, facts = _read(file)
-    architecture = facts.get("architecture", "cnn")
-    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelFileError(f"{file}: architecture {architecture!r} is not one of {known}")
-    model = ARCHITECTURES[architecture]()
-    for parameter in model.parameters():
-        value = _take(file, arrays, parameter.name, _column(parameter.value).shape)
-        parameter.value[...] = value.reshape(parameter.value.shape)
-    mean = _take(file, arrays, "mean", (PIXELS, 1))
-    std = _take(file, arrays, "std", (PIXELS, 1))
+    weights = dict(arrays)
+    statistics: dict[str, Array] = {n: weights.pop(n) for n in ("mean", "std") if n in arrays}
+    model = with_weights(source, weights, facts.get("architecture", "cnn"))
+    mean = _take(source, statistics, "mean", (PIXELS, 1))
+    std = _take(source, statistics, "std", (PIXELS, 1))
     clip = 0.0
     if facts:
-        clip = facts.get("clip")
-        if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip < 1e6:
-            raise ModelFileError(f"{file}: metadata: clip is {clip!r}, not a number from 0 up")
+        clip = _clip(source, facts)
     else:
         std = np.maximum(std, ORIGIN_STD_FLOOR)
     if not std.min() > 0:
-        raise ModelFileError(f"{file}: std has a value that is not positive")
-    if arrays:
-        raise ModelFileError(f"{file}: unknown entries {sorted(arrays)}")
-    model.normalisation = Normalisation(
-        mean=mean.reshape(28, 56),
-        std=std.reshape(28, 56),
-        clip=float(clip),
-    )
+        raise ModelFileError(f"{source}: std has a value that is not positive")
+    model.normalisation = Normalisation(mean.reshape(28, 56), std.reshape(28, 56), clip)
     model.metadata = facts
     return model
+
+
+def with_weights(source: str, arrays: dict[str, Array], architecture: object) -> Model:
+    """A model with these weights, all of them and no others, and no normalisation.
+
+    Raises ModelFileError naming the source and what is wrong with it.
+    """
+    from .models import ARCHITECTURES  # deferred: no cycle, and a fast import
+
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelFileError(f"{source}: architecture {architecture!r} is not one of {known}")
+    arrays = dict(arrays)
+    model = ARCHITECTURES[architecture]()
+    for parameter in model.parameters():
+        value = _take(source, arrays, parameter.name, column(parameter.value).shape)
+        parameter.value[...] = value.reshape(parameter.value.shape)
+    if arrays:
+        raise ModelFileError(f"{source}: unknown entries {sorted(arrays)}")
+    return model
+
+
+def _clip(source: str, facts: dict[str, Any]) -> float:
+    clip = facts.get("clip")
+    if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip < 1e6:
+        raise ModelFileError(f"{source}: metadata: clip is {clip!r}, not a number from 0 up")
+    return float(clip)
 
 
 def model_path(path: str | os.PathLike[str]) -> Path:
     """The model file of a run folder, or the file itself. Raises FileNotFoundError."""
     found = Path(path)
     if found.is_dir():
-        found = found / MODEL_NAME
-        if not found.is_file():
-            raise FileNotFoundError(f"{path}: no {MODEL_NAME} here; is this the folder of a run?")
+        names = (MODEL_NAME, TORCH_MODEL_NAME)
+        found = next((found / name for name in names if (found / name).is_file()), found)
+        if found.is_dir():
+            raise FileNotFoundError(
+                f"{path}: no {MODEL_NAME} here and no {TORCH_MODEL_NAME}; is this the folder of a run?"
+            )
     if not found.is_file():
         raise FileNotFoundError(f"{path}: no such run folder or model file")
     return found
 
 
-def _column(value: Array) -> Array:
+def column(value: Array) -> Array:
+    """An array as files hold it: a vector as a column."""
     return value.reshape(-1, 1) if value.ndim == 1 else value
 
 
 def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Every entry of the archive and the metadata, apart."""
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if len(entries) > MAX_ENTRIES:
-                raise ModelFileError(f"{file}: {len(entries)} entries, at most {MAX_ENTRIES}")
-            arrays = {_name(info): _read_entry(file, archive, info) for info in entries}
-    except ModelFileError:
-        raise
-    except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ModelFileError(f"{file}: not a readable .npz file ({error})") from error
+        arrays = read_npz(file, _fault, most_entries=MAX_ENTRIES)
+    except NpzError as error:
+        raise ModelFileError(str(error)) from error
     text = arrays.pop(METADATA, None)
     if text is None:
         return arrays, {}
@@ -153,47 +157,15 @@ def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     return arrays, facts
 
 
-def _read_entry(file: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """One array, once its header says that it is no larger than what the archive holds."""
-    name = _name(info)
+def _fault(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> str | None:
+    """What is wrong with an entry, judged by its header."""
+    if name == METADATA and (shape or dtype.kind != "U"):
+        return f"is {dtype} {shape}, not one string"
+    if name != METADATA and dtype.kind != "f":
+        return f"is {dtype}, not floating point"
     limit = MAX_METADATA if name == METADATA else _largest_tensor()
-    if info.file_size > limit + MAX_HEADER:
-        raise ModelFileError(f"{file}: {name} has {info.file_size} bytes, at most {limit} allowed")
-    with archive.open(info) as stream:
-        shape, dtype = _header(file, name, stream)
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if stream.tell() + size != info.file_size:
-            raise ModelFileError(f"{file}: {name} says {shape} {dtype}, which is not its size")
-        if name == METADATA and (shape or dtype.kind != "U"):
-            raise ModelFileError(f"{file}: metadata is {dtype} {shape}, not one string")
-        if name != METADATA and dtype.kind != "f":
-            raise ModelFileError(f"{file}: {name} is {dtype}, not floating point")
-        data = stream.read(size)
-    # frombuffer refuses zero bytes; the shape check that follows would have refused them too.
-    if not data:
-        raise ModelFileError(f"{file}: {name} is empty")
-    return np.frombuffer(data, dtype).reshape(shape)
-
-
-def _name(info: zipfile.ZipInfo) -> str:
-    return info.filename.removesuffix(".npy")
-
-
-def _header(file: Path, name: str, stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read(stream)
-    except (ValueError, KeyError, TypeError, SyntaxError, TokenError, RecursionError) as error:
-        raise ModelFileError(f"{file}: {name} is not a NumPy array ({error})") from error
-    if (fortran and len(shape) > 1) or dtype.hasobject:
-        raise ModelFileError(f"{file}: {name} is {dtype}, column-major or holds objects")
-    if min(shape, default=0) < 0 or len(shape) > 4:
-        raise ModelFileError(f"{file}: {name} has the impossible shape {shape}")
-    return shape, dtype
+    size = math.prod(shape) * dtype.itemsize
+    return f"has {size} bytes, at most {limit} allowed" if size > limit else None
 
 
 def _largest_tensor() -> int:
@@ -201,14 +173,14 @@ def _largest_tensor() -> int:
     return 8 * 256 * 3136  # fc1_W of the cnn; fc1_W of the mlp is 512 x 1568, the same
 
 
-def _take(file: Path, arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> Array:
+def _take(source: str, arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> Array:
     value = arrays.pop(name, None)
     if value is None:
-        raise ModelFileError(f"{file}: no entry {name}")
+        raise ModelFileError(f"{source}: no entry {name}")
     if value.shape != shape:
-        raise ModelFileError(f"{file}: {name} has shape {value.shape}, not {shape}")
+        raise ModelFileError(f"{source}: {name} has shape {value.shape}, not {shape}")
     with np.errstate(over="ignore"):
         value = value.astype(np.float32)
     if not np.isfinite(value).all():
-        raise ModelFileError(f"{file}: {name} holds values that are not finite float32")
+        raise ModelFileError(f"{source}: {name} holds values that are not finite float32")
     return value

@@ -22,6 +22,7 @@ from .layers import (
     Sequential,
     to_nchw,
 )
+from .operations import Operations
 
 if TYPE_CHECKING:
     from .data import Normalisation
@@ -38,6 +39,7 @@ class Model:
     ----------
     architecture : name in `ARCHITECTURES`
     net : the layers
+    ops : the functions they compute with, those of a backend
     normalisation : mean, deviation and clip of the training set's pixels; None until training sets it
     metadata : JSON-ready facts saved with the weights
     """
@@ -45,8 +47,14 @@ class Model:
     def __init__(self, architecture: str, layers: list[Layer]) -> None:
         self.architecture = architecture
         self.net = Sequential(layers)
+        self.ops: Operations = F
         self.normalisation: Normalisation | None = None
         self.metadata: dict[str, Any] = {}
+
+    def use(self, ops: Operations) -> None:
+        """Compute with the functions of another backend from now on."""
+        self.ops = ops
+        self.net.use(ops)
 
     def parameters(self) -> list[Parameter]:
         """Every parameter, in the order of the layers."""
@@ -80,7 +88,7 @@ class Model:
 
     def predict_proba(self, images: Array) -> npt.NDArray[np.float32]:
         """Probability of each label: float32 (n, 100). `images` as in `predict`."""
-        batches = [F.softmax(logits) for logits in self._logits(images)]
+        batches = [self.ops.softmax(logits) for logits in self._logits(images)]
         return np.concatenate(batches) if batches else np.empty((0, CLASSES), np.float32)
 
     def _logits(self, images: Array) -> Iterator[Array]:
@@ -94,7 +102,9 @@ class Model:
             digits = batch.reshape(n, 28, 2, 28).swapaxes(1, 2).reshape(2 * n, 28, 28)
             pairs = np.arange(2 * n, dtype=np.int32).reshape(n, 2)
             rows = np.arange(n)
-            yield self(F.input_batch(digits, pairs, rows, norm.mean, norm.std, clip=norm.clip))
+            yield self(
+                self.ops.input_batch(digits, pairs, rows, norm.mean, norm.std, clip=norm.clip)
+            )
 
 
 def raw_pixels(images: Array) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,7 @@
 """Optimisers: they own their moments and change `Parameter.value` in place.
 
 L2 regularisation is part of the loss, λ/(2·B)·ΣW² over the weights of a batch of B, and so enters each
-gradient as (λ/B)·W.
+gradient as (λ/B)·W. `ops` are the functions of a backend (`mnist100.operations`).
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ import numpy as np
 from . import _checks as check
 from . import functional as F  # noqa: N812
 from .layers import Parameter
+from .operations import Operations
 
 
 class Optimizer:
     """What all optimisers share: the parameters, the rate, λ and the count of steps taken."""
 
-    def __init__(self, parameters: Sequence[Parameter], lr: float, reg_lambda: float) -> None:
+    def __init__(
+        self, parameters: Sequence[Parameter], lr: float, reg_lambda: float, ops: Operations
+    ) -> None:
         self.parameters = list(parameters)
         self.lr = check.real("lr", lr, 0)
         self.reg_lambda = check.real("reg_lambda", reg_lambda, 0)
+        self.ops = ops
         self.steps = 0
 
     def reg_loss(self, batch_size: int) -> float:
         """λ/(2·B)·ΣW² at the present weights."""
         if self.reg_lambda == 0:
             return 0.0
-        squares = sum(F.sum_squares(p.value) for p in self.parameters if p.decay)
+        squares = sum(self.ops.sum_squares(p.value) for p in self.parameters if p.decay)
         return self.reg_lambda / (2 * batch_size) * squares
 
     def step(self, batch_size: int) -> None:
@@ -55,8 +59,9 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         eps: float = 1e-8,
         reg_lambda: float = 0.0,
+        ops: Operations = F,
     ) -> None:
-        super().__init__(parameters, lr, reg_lambda)
+        super().__init__(parameters, lr, reg_lambda, ops)
         self.beta1 = check.probability("beta1", beta1)
         self.beta2 = check.probability("beta2", beta2)
         self.eps = check.real("eps", eps, 0)
@@ -64,7 +69,7 @@ class Adam(Optimizer):
         self.v = [np.zeros_like(p.value) for p in self.parameters]
 
     def _update(self, i: int, parameter: Parameter, l2: float) -> None:
-        F.adam_step(
+        self.ops.adam_step(
             parameter.value,
             parameter.grad,
             self.m[i],
@@ -88,13 +93,14 @@ class SGD(Optimizer):
         lr: float,
         momentum: float = 0.0,
         reg_lambda: float = 0.0,
+        ops: Operations = F,
     ) -> None:
-        super().__init__(parameters, lr, reg_lambda)
+        super().__init__(parameters, lr, reg_lambda, ops)
         self.momentum = check.probability("momentum", momentum)
         self.velocity = [np.zeros_like(p.value) for p in self.parameters]
 
     def _update(self, i: int, parameter: Parameter, l2: float) -> None:
-        F.sgd_step(
+        self.ops.sgd_step(
             parameter.value,
             parameter.grad,
             self.velocity[i],
@@ -104,14 +110,20 @@ class SGD(Optimizer):
         )
 
 
+def average_decay(decay: float, updates: int) -> float:
+    """The decay of an exponential average at its update number `updates`, from 1."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class ExponentialAverage:
     """A second set of weights: avg ← d·avg + (1-d)·w, d = min(decay, (1+t)/(10+t)) at update t.
 
     The early, smaller d keeps the random start out of the average.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], decay: float) -> None:
+    def __init__(self, parameters: Sequence[Parameter], decay: float, ops: Operations = F) -> None:
         self.parameters = list(parameters)
+        self.ops = ops
         self.decay = check.probability("decay", decay)
         self.averages = [p.value.copy() for p in self.parameters]
         self.updates = 0
@@ -119,9 +131,9 @@ class ExponentialAverage:
     def update(self) -> None:
         """Take in the present weights."""
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        decay = average_decay(self.decay, self.updates)
         for average, parameter in zip(self.averages, self.parameters, strict=True):
-            F.ema_update(average, parameter.value, decay)
+            self.ops.ema_update(average, parameter.value, decay)
 
     @contextmanager
     def swap(self) -> Iterator[None]:

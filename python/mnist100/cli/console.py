@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from mnist100.data import Source, load_source
+from mnist100.data import FileProgress, Source, load_source
 from mnist100.evaluation import ClassResult, Evaluation
 from mnist100.training.reports import EpochReport, StepReport
 
@@ -51,26 +59,68 @@ def accuracy_line(result: Evaluation, dataset: str) -> str:
 
 
 def class_line(result: ClassResult) -> str:
-    """Return a class as ``29: 90.20% (92/102)``."""
-    return f"{result.label:02d}: {percent(result.accuracy)} ({result.correct}/{result.total})"
+    """Return a class as ``29: 90.20% (92/102), 95% interval 82.9–94.6%``."""
+    line = f"{result.label:02d}: {percent(result.accuracy)} ({result.correct}/{result.total})"
+    if result.interval is None:
+        return line
+    low, high = (100 * end for end in result.interval)
+    return f"{line}, 95% interval {low:.1f}–{high:.1f}%"
 
 
 def class_table(result: Evaluation) -> Iterator[str]:
-    """Yield the lines of a table of accuracy by class: tens down, ones across."""
+    """Yield the lines of a table of accuracy by class, in percent, each above its interval."""
     yield "    " + "".join(f"{ones:>7}" for ones in range(10))
     for tens in range(10):
         row = result.per_class[10 * tens : 10 * tens + 10]
         cells = ("–" if one.accuracy is None else f"{100 * one.accuracy:.1f}" for one in row)
         yield f"{tens:>4}" + "".join(f"{cell:>7}" for cell in cells)
+        yield "    " + "".join(f"{_whole_percents(one.interval):>7}" for one in row)
 
 
-def load_with_progress(dataset: str) -> Source:
-    """Load a data set, with a bar on standard error while it downloads to a person's terminal."""
+def _whole_percents(interval: tuple[float, float] | None) -> str:
+    # Outward, so that the interval still holds what it should.
+    if interval is None:
+        return ""
+    return f"{math.floor(100 * interval[0])}–{math.ceil(100 * interval[1])}"
+
+
+def digit_table(result: Evaluation) -> Iterator[str]:
+    """Yield the lines of a table of accuracy by digit, on the left and on the right."""
+    yield f"{'':>4}{'left':>22}{'right':>24}"
+    for left, right in zip(result.left, result.right, strict=True):
+        yield f"{left.label:>4}{_with_interval(left):>24}{_with_interval(right):>24}"
+
+
+def _with_interval(one: ClassResult) -> str:
+    if one.interval is None:
+        return "–"
+    low, high = (100 * end for end in one.interval)
+    return f"{percent(one.accuracy)}  ({low:.1f}–{high:.1f}%)"
+
+
+def calibration_line(result: Evaluation, dataset: str) -> str:
+    """Return the line that compares confidence with accuracy."""
+    calibration = result.calibration
+    return (
+        f"Calibration on {dataset}: expected error (ECE, {len(calibration.bins)} bins) "
+        f"{percent(calibration.error)}, mean confidence {percent(calibration.confidence)}"
+    )
+
+
+@contextmanager
+def file_bars(column: ProgressColumn) -> Iterator[FileProgress]:
+    """Give a block what shows its progress, a bar a file, on standard error if that is a terminal.
+
+    Parameters
+    ----------
+    column
+        Shows how much of a file is done.
+    """
     console = Console(stderr=True)
-    if not console.is_terminal:
-        return load_source(dataset)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), column)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         tasks: dict[str, Any] = {}
 
         def show(name: str, done: int, total: int) -> None:
@@ -78,6 +128,12 @@ def load_with_progress(dataset: str) -> Source:
                 tasks[name] = bar.add_task(name, total=None)
             bar.update(tasks[name], completed=done, total=total or None)
 
+        yield show
+
+
+def load_with_progress(dataset: str) -> Source:
+    """Load a data set, with bars while it downloads or is parsed."""
+    with file_bars(DownloadColumn()) as show:
         return load_source(dataset, progress=show)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
 
 class CommandError(Exception):
     """A failure; the message is one line that says what to do. Exit code 1."""
@@ -12,4 +16,13 @@ class UsageError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; the message says what was kept. Exit code 130."""
+    """Ctrl-C, or SIGTERM; the message says what was kept.
+
+    Attributes
+    ----------
+    code : the exit code, 128 and the signal's number
+    """
+
+    def __init__(self, message: str, code: int = EXIT_INTERRUPTED) -> None:
+        super().__init__(message)
+        self.code = code

@@ -8,22 +8,28 @@ import importlib
 import importlib.metadata
 import io
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from mnist100.cli.errors import CommandError, UsageError
+from mnist100.cli.errors import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    CommandError,
+    Interrupted,
+    UsageError,
+)
 
 COMMANDS = {
+    "prepare": "write pairs to CSV or npz files",
     "train": "train a network and test it",
     "evaluate": "measure a trained network on test data",
+    "plot": "draw the curves of one run or several",
     "info": "show version, instruction sets, threads and compiler",
 }
-
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 # Raised on purpose, with a message that stands on its own.
 _EXPECTED = (CommandError, UsageError, OSError, ValueError, RuntimeError)
@@ -54,13 +60,14 @@ class _CommandParser(_Parser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code.
 
-    0 is success, 2 wrong usage, 130 Ctrl-C, and 1 any other failure, which is told in one line on
-    standard error.
+    0 is success, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM while training, and 1 any other failure,
+    which is told in one line on standard error.
     """
     _prepare_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = _parser().parse_args(arguments)
+        options.command = shlex.join(["mnist100", *arguments])
         options.run(options)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # all end in one line
@@ -95,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
+        return error.code if isinstance(error, Interrupted) else EXIT_INTERRUPTED
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
 
 

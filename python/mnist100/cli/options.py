@@ -41,11 +41,11 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None, default_te
     """Add ``--dataset``."""
     parser.add_argument(
         "--dataset",
-        type=some_text("auto, mnist, digits or a folder"),
+        type=some_text("auto, mnist, digits or a folder or .npz file"),
         default=default,
         metavar="auto|mnist|digits|PATH",
-        help="auto is mnist if it can be had, else digits; PATH is a folder of IDX files "
-        f"({default_text})",
+        help="auto is mnist if it can be had, else digits; PATH is a folder of IDX or CSV files or "
+        f"an .npz file ({default_text})",
     )
 
 

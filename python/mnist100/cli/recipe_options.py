@@ -25,10 +25,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         type=_recipe,
-        default="default",
         metavar="NAME|FILE",
-        help="default, reference (the origin's training) or a TOML file (default: default); the "
-        "options below change single values of it",
+        help="default, reference (the origin's training), a TOML file or the config.toml of a run "
+        "(default: default); the options below change single values of it",
     )
     for key, help_text in _OPTIONS.items():
         parser.add_argument(
@@ -41,9 +40,19 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def chosen_recipe(options: argparse.Namespace) -> recipes.Recipe:
     """Return the recipe that the options ask for."""
-    given = {key: getattr(options, key) for key in _OPTIONS}
-    recipe: recipes.Recipe = options.recipe
-    return recipe.replace(**{key: value for key, value in given.items() if value is not None})
+    recipe: recipes.Recipe = options.recipe or recipes.load_recipe("default")
+    return recipe.replace(**_given(options))
+
+
+def contradictions(options: argparse.Namespace, recipe: recipes.Recipe) -> dict[str, Any]:
+    """Return what the options say otherwise than `recipe`, by key."""
+    asked = chosen_recipe(options).as_dict() if options.recipe else _given(options)
+    return {key: value for key, value in asked.items() if value != getattr(recipe, key)}
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    values = {key: getattr(options, key) for key in _OPTIONS}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _recipe(name: str) -> recipes.Recipe:

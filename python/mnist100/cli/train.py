@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rich.console import Console
 import mnist100
 from mnist100 import models
 from mnist100._config import config
+from mnist100.cli.backend_options import add_backend, open_backend
 from mnist100.cli.console import (
     TrainingDisplay,
     accuracy_line,
@@ -25,20 +26,26 @@ from mnist100.cli.console import (
     print_json,
     say,
 )
-from mnist100.cli.errors import CommandError, Interrupted, UsageError
+from mnist100.cli.endings import explained, explained_test
+from mnist100.cli.errors import UsageError
 from mnist100.cli.options import MOST_SEED, add_dataset, add_json, add_threads, some_text, whole
-from mnist100.cli.recipe_options import add_recipe, chosen_recipe
-from mnist100.data import PAIRING_SEED, DigitSet, Source, Splits, pair, split
+from mnist100.cli.plan import Plan, check_data, make_plan
+from mnist100.cli.recipe_options import add_recipe
+from mnist100.data import Source, Splits, Table, published_pairs, split
 from mnist100.evaluation import evaluate
 from mnist100.models import Model
-from mnist100.training import FitResult, Recipe, TrainingError, fit, run_folder
+from mnist100.training import EpochReport, FitResult, Recipe, fit, run_folder, tensorboard
+from mnist100.training.backends import Native
+from mnist100.training.interrupt import hold_signals
+from mnist100.training.keeper import is_complete
+from mnist100.training.provenance import data_checksums, environment
 
 VERSION = importlib.metadata.version("mnist100")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_dataset(parser, "auto", "default: auto")
+    add_dataset(parser, None, "default: auto")
     parser.add_argument(
         "--out",
         type=some_text("a folder"),
@@ -46,9 +53,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the run's folder, new or empty of runs (default: the first free runs/MODEL-NUMBER)",
     )
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out, by its own config.toml, as if it had never been stopped",
+    )
+    parser.add_argument(
         "--seed",
         type=whole(0, MOST_SEED),
-        default=0,
         metavar="N",
         help="of the weights and everything drawn in training (default: 0)",
     )
@@ -56,9 +67,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--dev-size",
         type=whole(0, 2**31 - 1),
         metavar="N",
-        help="training digits set aside to choose on; 0 for none, and no early stopping "
-        "(default: one in six)",
+        help="training digits, or finished pairs, set aside to choose on; 0 for none, and no early "
+        "stopping (default: one in six)",
     )
+    parser.add_argument(
+        "--log",
+        choices=("tensorboard",),
+        help=f"write every epoch to FOLDER/{tensorboard.FOLDER} too (needs tensorboardX)",
+    )
+    add_backend(parser)
     add_threads(parser)
     add_json(parser)
     add_recipe(parser)
@@ -66,30 +83,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    recipe = chosen_recipe(options)
-    out = Path(options.out) if options.out else run_folder.default_folder(recipe.model)
-    run_folder.check_folder(out)
+    plan = make_plan(options)
+    if plan.log:
+        tensorboard.check_installed()
     if options.threads is not None:
         mnist100.set_num_threads(options.threads)
+    backend = open_backend(plan.backend, plan.device)
     console = open_console(json_output=options.json)
-    source = load_with_progress(options.dataset)
+    source = load_with_progress(plan.dataset)
     if source.notice:
         say(console, source.notice)
-    splits = _split(source, options.dev_size)
-    model = models.ARCHITECTURES[recipe.model](dropout=recipe.dropout, seed=options.seed)
-    model.metadata.update(dataset=_dataset(source), version=VERSION)
-    _introduce(console, source, splits, model, out)
+    if source.is_paired:
+        say(console, _paired_line(source, plan.recipe))
+    splits = _split(source, plan.dev_size)
+    facts = _facts(plan, source, splits, options.command)
+    check_data(plan, facts, given=options.dataset)
+    model = models.ARCHITECTURES[plan.recipe.model](dropout=plan.recipe.dropout, seed=plan.seed)
+    model.metadata.update(dataset=facts["dataset"], version=VERSION)
+    _introduce(console, source, splits, model, plan)
     started = time.perf_counter()
-    with _explaining(out):
-        result = _fit(console, model, splits, recipe, source, out, options.seed)
-        seconds = time.perf_counter() - started
-        test = evaluate(model, pair(source.test, seed=PAIRING_SEED, repeats=source.repeats))
-    last_line = (
-        f"{accuracy_line(test, name_of(source))}; kept in {out}; see more: mnist100 evaluate {out}"
+    # Held from before the folder is made, so that a run is left with all that it needs to go on.
+    with explained(plan.out), hold_signals():
+        result = _fit(console, model, backend, splits, plan, source, facts)
+    seconds = time.perf_counter() - started
+    with explained_test(plan.out):
+        test = evaluate(model, published_pairs(source.test, repeats=source.repeats))
+    say(
+        console,
+        f"{accuracy_line(test, name_of(source))}; kept in {plan.out}; "
+        f"see more: mnist100 evaluate {plan.out}",
     )
-    say(console, last_line)
     if options.json:
-        about = _outcome(source, out, options.seed, result, seconds)
+        about = _outcome(source, plan, result, seconds)
         print_json(about | test.as_dict())
 
 
@@ -101,73 +126,95 @@ def _split(source: Source, dev_size: int | None) -> Splits:
         raise UsageError(f"argument --dev-size: {reason}") from None
 
 
+def _paired_line(source: Source, recipe: Recipe) -> str:
+    fresh = ", though the recipe's pairing is fresh" if recipe.pairing == "fresh" else ""
+    return (
+        f"{source.name} holds finished pairs: they are split by pair, so that dev may show digits "
+        f"that training has seen, and every epoch uses the same pairs{fresh}"
+    )
+
+
 def _dataset(source: Source) -> str:
     """Return what to give ``--dataset`` for the same data again, from any working directory."""
     return source.name if source.name in ("mnist", "digits") else str(Path(source.name).absolute())
 
 
-def _introduce(console: Console, source: Source, splits: Splits, model: Model, out: Path) -> None:
-    def pairs(digits: DigitSet | None) -> str:
-        return "no" if digits is None else f"{source.repeats * len(digits):,}"
+def _introduce(console: Console, source: Source, splits: Splits, model: Model, plan: Plan) -> None:
+    def pairs(table: Table | None) -> str:
+        return "no" if table is None else f"{source.repeats * len(table):,}"
 
     size = sum(parameter.value.size for parameter in model.parameters())
     say(
         console,
         f"Training {model.architecture} ({size:,} parameters) on {source.name}: "
         f"{pairs(splits.train)} training, {pairs(splits.dev)} dev and {pairs(splits.test)} test "
-        f"pairs, {config()['threads']} threads, into {out}",
+        f"pairs, {plan.backend} backend on {plan.device}, {config()['threads']} threads, into {plan.out}",
     )
 
 
 def _fit(
     console: Console,
     model: Model,
+    backend: Native,
     splits: Splits,
-    recipe: Recipe,
+    plan: Plan,
     source: Source,
-    out: Path,
-    seed: int,
+    facts: dict[str, Any],
 ) -> FitResult:
-    """Train into the run folder."""
+    """Train into the run folder, or go on there."""
     # Matplotlib takes half a second to import, which a wrong option should not have to wait for.
     from mnist100.plots import save_curves
 
-    run_folder.create_folder(out, _config(source, splits, recipe, seed))
+    history = [] if plan.checkpoint is None else list(plan.checkpoint.history)
+    complete = is_complete(history, plan.recipe)
+    if complete:
+        say(console, f"{plan.out} is complete: there is no epoch left to train")
+    elif plan.config:
+        say(console, _going_on_line(plan, facts))
+        run_folder.clear_leftovers(plan.out)
+        run_folder.write_config(plan.out, _with_resumption(plan, facts))
+    else:
+        run_folder.create_folder(plan.out, facts)
     display = TrainingDisplay(console, name_of(source))
-    with display.running():
+    with display.running(), _epoch_log(plan, len(history) + 1) as log:
+
+        def on_epoch(report: EpochReport) -> None:
+            display.on_epoch(report)
+            history.append(report.record)
+            save_curves(
+                history, plan.out / run_folder.CURVES, f"{plan.out.name} on {name_of(source)}"
+            )
+            log(report)
+
         result = fit(
             model,
             splits,
-            recipe,
-            seed=seed,
+            plan.recipe,
+            seed=plan.seed,
             repeats=source.repeats,
-            out=out,
+            backend=backend,
+            out=plan.out,
+            resume=plan.checkpoint,
             on_step=display.on_step,
-            on_epoch=display.on_epoch,
+            on_epoch=on_epoch,
         )
     if result.stopped_early:
-        say(console, f"Stopped early: no gain on dev for {recipe.patience} epochs")
+        say(console, f"Stopped early: no gain on dev for {plan.recipe.patience} epochs")
     say(console, _best_line(result, source))
-    save_curves(result.history, out / run_folder.CURVES, f"{out.name} on {name_of(source)}")
     return result
 
 
 @contextmanager
-def _explaining(out: Path) -> Iterator[None]:
-    """Turn what ends a run before its time into a line that says what was kept."""
+def _epoch_log(plan: Plan, first_epoch: int) -> Iterator[Callable[[EpochReport], None]]:
+    """Give a block what takes the epochs for ``--log``."""
+    if plan.log is None:
+        yield lambda _: None
+        return
+    log = tensorboard.TensorBoardLog(plan.out / tensorboard.FOLDER, first_epoch)
     try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(_kept(out)) from None
-    except TrainingError as error:
-        raise CommandError(f"{error} (--learning-rate); {_kept(out)}") from error
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CommandError(
-            f"{error.filename or out}: cannot be written ({error.strerror or error}); make room "
-            f"or give another --out; {_kept(out)}"
-        ) from error
+        yield lambda report: log.add(report.record)
+    finally:
+        log.close()
 
 
 def _best_line(result: FitResult, source: Source) -> str:
@@ -179,31 +226,49 @@ def _best_line(result: FitResult, source: Source) -> str:
     )
 
 
-def _kept(out: Path) -> str:
-    if run_folder.discard_if_unused(out):
-        return "no epoch was finished, so nothing was kept"
-    return f"the best model so far is kept in {out / run_folder.MODEL}"
+def _going_on_line(plan: Plan, facts: dict[str, Any]) -> str:
+    before, now = plan.config.get("environment", {}), facts["environment"]
+    odd = [key for key in ("mnist100", "isa", "torch") if before.get(key) != now.get(key)]
+    rounding = "".join(
+        f"; it was started with {key} {before.get(key)} and goes on with {now[key]}, which may "
+        "round otherwise"
+        for key in odd
+    )
+    if plan.checkpoint is None:
+        return f"Going on with {plan.out} from its beginning{rounding}"
+    tally = plan.checkpoint.tally
+    return f"Going on with {plan.out} in epoch {tally.epoch} after {tally.step} steps{rounding}"
 
 
-def _config(source: Source, splits: Splits, recipe: Recipe, seed: int) -> dict[str, Any]:
+def _with_resumption(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return the run's config with one more entry of how it went on."""
+    environment = facts["environment"]
+    entry = {"command": facts["command"], **environment}
+    return plan.config | {"resumed": [*plan.config.get("resumed", []), entry]}
+
+
+def _facts(plan: Plan, source: Source, splits: Splits, command: str) -> dict[str, Any]:
+    """Return what ``config.toml`` says of a run."""
     return {
-        "version": VERSION,
+        "command": command,
         "dataset": _dataset(source),
-        "seed": seed,
+        "seed": plan.seed,
         "dev_size": 0 if splits.dev is None else len(splits.dev),
-        "threads": config()["threads"],
-        "recipe": recipe.as_dict(),
+        "backend": plan.backend,
+        "device": plan.device,
+        **({"log": plan.log} if plan.log else {}),
+        "recipe": plan.recipe.as_dict(),
+        "environment": environment(plan.backend),
+        "data": data_checksums(splits),
     }
 
 
-def _outcome(
-    source: Source, out: Path, seed: int, result: FitResult, seconds: float
-) -> dict[str, Any]:
+def _outcome(source: Source, plan: Plan, result: FitResult, seconds: float) -> dict[str, Any]:
     return {
         "dataset": source.name,
         "notice": source.notice,
-        "out": str(out),
-        "seed": seed,
+        "out": str(plan.out),
+        "seed": plan.seed,
         "epochs": len(result.history),
         "best_epoch": result.best_epoch,
         "dev_accuracy": result.dev_accuracy,

@@ -32,8 +32,8 @@ def load_digits() -> tuple[DigitSet, DigitSet]:
     bunch = load()
     small = bunch.images.astype(np.int64)
     digits = DigitSet(centre(enlarge(small)), bunch.target.astype(np.uint8))
-    test, train = divide(digits, TEST_SIZE)
-    return train, test
+    test, train = divide(len(digits), TEST_SIZE)
+    return digits.take(train), digits.take(test)
 
 
 def enlarge(small: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -18,14 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mnist100.data.idx import (
-    TEST_FILES,
-    TRAIN_FILES,
-    DataError,
-    header,
-    read_images,
-    read_labels,
-)
+from mnist100.data.faults import DataError, FileProgress
+from mnist100.data.idx import TEST_FILES, TRAIN_FILES, header, read_images, read_labels
 from mnist100.data.pairs import DigitSet
 
 MIRRORS = (
@@ -51,15 +45,12 @@ STALL_SECONDS = 5.0
 _MOST_BYTES = 32 << 20
 _CHUNK = 1 << 16
 
-Progress = Callable[[str, int, int], None]
-"""Called with a file's name, the bytes so far and the bytes in all (0 if unknown)."""
-
 
 class DownloadError(DataError):
     """MNIST is not in the cache and no mirror could be used."""
 
 
-def load_mnist(progress: Progress | None = None) -> tuple[DigitSet, DigitSet]:
+def load_mnist(progress: FileProgress | None = None) -> tuple[DigitSet, DigitSet]:
     """Return MNIST's training and test digits, downloading what the cache lacks.
 
     Files go to ``pooch.os_cache("mnist100")``. A cached file that is damaged counts as missing.
@@ -90,7 +81,7 @@ def load_mnist(progress: Progress | None = None) -> tuple[DigitSet, DigitSet]:
 
 
 def _download(
-    missing: list[str], folder: Path, progress: Progress | None, faults: list[str]
+    missing: list[str], folder: Path, progress: FileProgress | None, faults: list[str]
 ) -> dict[str, NDArray[np.uint8]]:
     """Fetch files from the first mirror that works; where one fails, the next carries on."""
     try:
@@ -116,7 +107,7 @@ def _download(
     raise DownloadError(f"MNIST could not be downloaded: {'; '.join(faults)}")
 
 
-def _fetch(mirror: str, name: str, path: Path, progress: Progress | None) -> NDArray[np.uint8]:
+def _fetch(mirror: str, name: str, path: Path, progress: FileProgress | None) -> NDArray[np.uint8]:
     """Download one file to ``path`` and return its values if its checksum is right."""
     # Without this header a server may have the transfer unzipped on the way.
     headers = {"Accept-Encoding": "identity"}
@@ -187,7 +178,7 @@ def _reason(error: Exception) -> str:
 class _Meter:
     """What pooch takes for a progress bar: passes progress on, and stops an endless download."""
 
-    def __init__(self, name: str, progress: Progress | None) -> None:
+    def __init__(self, name: str, progress: FileProgress | None) -> None:
         self.total = 0
         self._name = name
         self._progress = progress

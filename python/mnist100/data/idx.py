@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist100.data.faults import MOST_BYTES, REPLACE, DataError, file_size, reported
 from mnist100.data.pairs import DIGIT_SHAPE, DigitSet
+from mnist100.files import read_into
+from mnist100.npz import MOST_EXPANSION
 
 TRAIN_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -22,15 +25,6 @@ TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _IMAGES_MAGIC = 0x00000803
 _LABELS_MAGIC = 0x00000801
 _GZIP_MAGIC = 0x1F8B
-# Deflate cannot make more than 1032 bytes out of one.
-_MOST_EXPANSION = 1032
-_MOST_GZIP_BYTES = 1 << 30
-_PIECE = 1 << 20
-_REPLACE = "replace it with a good copy"
-
-
-class DataError(ValueError):
-    """A data file or folder is missing, damaged or not what it should be."""
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[DigitSet, DigitSet]:
@@ -105,14 +99,10 @@ def _read_digits(images_path: Path, labels_path: Path) -> DigitSet:
 
 
 def _read(path: Path, magic: int, item_shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    with _reported(path):
-        if not path.is_file():
-            fault = "is not a regular file" if path.exists() else "does not exist"
-            raise DataError(f"{path}: {fault}; {_REPLACE}")
-        size = path.stat().st_size
-        zipped = path.suffix == ".gz"
-        with _open(path, zipped) as stream:
-            return _parse(stream, path, size, zipped, magic, item_shape)
+    size = file_size(path)
+    zipped = path.suffix == ".gz"
+    with reported(path), _gzip_reported(path), _open(path, zipped) as stream:
+        return _parse(stream, path, size, zipped, magic, item_shape)
 
 
 def _open(path: Path, zipped: bool) -> io.BufferedIOBase:
@@ -132,56 +122,40 @@ def _parse(
     start = struct.calcsize(fields)
     head = stream.read(start)
     if len(head) < start:
-        raise DataError(f"{path}: ends after {len(head)} bytes, within its header; {_REPLACE}")
+        raise DataError(f"{path}: ends after {len(head)} bytes, within its header; {REPLACE}")
     found, count, *shape = struct.unpack(fields, head)
     if found != magic:
-        hint = f"name it {path.name}.gz" if found >> 16 == _GZIP_MAGIC else _REPLACE
+        hint = f"name it {path.name}.gz" if found >> 16 == _GZIP_MAGIC else REPLACE
         raise DataError(f"{path}: starts with {found:#010x}, want the magic {magic:#010x}; {hint}")
     if tuple(shape) != item_shape:
         raise DataError(f"{path}: images of {shape[0]}×{shape[1]}, want 28×28; give MNIST's size")
     if count == 0:
-        raise DataError(f"{path}: holds nothing, want at least one digit; {_REPLACE}")
+        raise DataError(f"{path}: holds nothing, want at least one digit; {REPLACE}")
 
     wanted = count * int(np.prod(item_shape, dtype=np.int64))
-    if start + wanted > (size * _MOST_EXPANSION if zipped else size):
+    if start + wanted > (size * MOST_EXPANSION if zipped else size):
         raise DataError(
             f"{path}: its header promises {count} items, {start + wanted} bytes, but it is cut "
-            f"short or damaged: {size} bytes{' of gzip' if zipped else ''}; {_REPLACE}"
+            f"short or damaged: {size} bytes{' of gzip' if zipped else ''}; {REPLACE}"
         )
-    if zipped and wanted > _MOST_GZIP_BYTES:
+    if zipped and wanted > MOST_BYTES:
         raise DataError(f"{path}: {wanted} bytes are too many to unzip unseen; unzip it yourself")
     values = np.empty((count, *item_shape), dtype=np.uint8)
-    filled = _fill(stream, values.reshape(-1).data)
+    filled = read_into(stream, values.reshape(-1).data)
     if filled < wanted:
-        raise DataError(
-            f"{path}: ends after {start + filled} of {start + wanted} bytes; {_REPLACE}"
-        )
+        raise DataError(f"{path}: ends after {start + filled} of {start + wanted} bytes; {REPLACE}")
     # Asking for one byte more also makes gzip check its own checksum.
     if stream.read(1):
-        raise DataError(f"{path}: goes on after its {count} items; {_REPLACE}")
+        raise DataError(f"{path}: goes on after its {count} items; {REPLACE}")
     return values
 
 
-def _fill(stream: io.BufferedIOBase, target: memoryview) -> int:
-    """Read into ``target`` until it is full or the stream ends; return the bytes read."""
-    filled = 0
-    while filled < len(target):
-        # In pieces, as gzip makes a temporary copy as large as what it is asked for.
-        got = stream.readinto(target[filled : filled + _PIECE])
-        if not got:
-            break
-        filled += got
-    return filled
-
-
 @contextmanager
-def _reported(path: Path) -> Iterator[None]:
-    """Turn what reading and unzipping can raise into a `DataError` that names the file."""
+def _gzip_reported(path: Path) -> Iterator[None]:
+    """Turn what unzipping can raise into a `DataError` that names the file."""
     try:
         yield
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged or not gzip data ({error}); {_REPLACE}") from error
+        raise DataError(f"{path}: damaged or not gzip data ({error}); {REPLACE}") from error
     except EOFError as error:
-        raise DataError(f"{path}: the gzip data are cut short; {_REPLACE}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path}: the gzip data are cut short; {REPLACE}") from error

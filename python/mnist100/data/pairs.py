@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,14 @@ class PairSet:
         chosen = self.pairs[rows]
         return np.concatenate([self.digits.images[chosen[:, side]] for side in (0, 1)], axis=2)
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> PairSet:
+        """Return the pairs at ``rows``, in that order; they share their digits with this set."""
+        return PairSet(self.digits, self.pairs[rows])
+
+
+Table: TypeAlias = DigitSet | PairSet
+"""What a source holds: digits, to be paired as one likes, or pairs that were finished elsewhere."""
+
 
 def pair(digits: DigitSet, *, seed: int, step: int = 0, repeats: int = 1) -> PairSet:
     """Pair digits by permutation: each is once on the left and once on the right, a repeat.
@@ -137,6 +145,47 @@ def pair(digits: DigitSet, *, seed: int, step: int = 0, repeats: int = 1) -> Pai
         ]
     )
     return PairSet(digits, np.stack([left, right], axis=1).astype(np.int32))
+
+
+def published_pairs(table: Table, *, repeats: int = 1) -> PairSet:
+    """Return the pairs that every run measures on, whatever its seed.
+
+    Parameters
+    ----------
+    table : DigitSet or PairSet
+        Digits are paired by `PAIRING_SEED`; finished pairs are returned as they are.
+    repeats : int
+        How many permutations to lay end to end, at least 1; of digits only.
+    """
+    if isinstance(table, PairSet):
+        return table
+    return pair(table, seed=PAIRING_SEED, repeats=repeats)
+
+
+def halves(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> PairSet:
+    """Take finished pairs apart: digit 2i is the left half of pair i, digit 2i + 1 the right.
+
+    Parameters
+    ----------
+    images : uint8 array, shape (M, 28, 56)
+    labels : uint8 array, shape (M,)
+        0 to 99.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a uint8 array.
+    ValueError
+        If a shape or a label is wrong.
+    """
+    check_array("images", images, np.uint8, (None, DIGIT_SHAPE[0], 2 * DIGIT_SHAPE[1]))
+    check_array("labels", labels, np.uint8, (len(images),))
+    if labels.size and labels.max() >= CLASSES:
+        raise _checks.fail("labels", labels.max(), f"0 to {CLASSES - 1}")
+    rows, columns = DIGIT_SHAPE
+    sides = images.reshape(-1, rows, 2, columns).swapaxes(1, 2).reshape(-1, rows, columns)
+    digits = DigitSet(sides, np.stack(np.divmod(labels, np.uint8(10)), axis=1).reshape(-1))
+    return PairSet(digits, np.arange(len(digits), dtype=np.int32).reshape(-1, 2))
 
 
 def balanced(train: DigitSet, test: DigitSet) -> tuple[PairSet, PairSet]:

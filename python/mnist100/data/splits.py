@@ -1,4 +1,4 @@
-"""Development digits, taken from the training digits before anything is paired."""
+"""Development data, taken from the training data: digits before they are paired, where there are any."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mnist100 import _checks, functional
-from mnist100.data.pairs import DigitSet
+from mnist100.data.pairs import Table
 
 if TYPE_CHECKING:
     from mnist100.data.sources import Source
@@ -19,47 +20,49 @@ SPLIT_SEED = 20100
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Digits to train on, to choose on (None if there are none) and to report on."""
+    """Data to train on, to choose on (None if there are none) and to report on."""
 
-    train: DigitSet
-    dev: DigitSet | None
-    test: DigitSet
+    train: Table
+    dev: Table | None
+    test: Table
 
 
 def split(source: Source, dev_size: int | None = None) -> Splits:
-    """Take ``dev_size`` digits from a source's training digits.
+    """Take ``dev_size`` digits, or finished pairs, from a source's training data.
 
-    The draw depends on `SPLIT_SEED` and the number of training digits alone. A digit is in one
-    split only: pairing comes later, so what dev shows has never been seen on either side.
+    The draw depends on `SPLIT_SEED` and the number of training items alone. A digit is in one split
+    only: pairing comes later, so what dev shows has never been seen on either side. Of finished
+    pairs nobody knows which share a digit; they can only be split by pair.
 
     Parameters
     ----------
     source : Source
     dev_size : int or None
-        Number of digits for dev; 0 keeps them all for training; None is
+        Number of digits or pairs for dev; 0 keeps them all for training; None is
         ``source.default_dev_size``.
 
     Raises
     ------
     ValueError
-        If ``dev_size`` is negative or leaves no digit to train on.
+        If ``dev_size`` is negative or leaves nothing to train on.
     """
     size = source.default_dev_size if dev_size is None else dev_size
     count = len(source.train)
     if not _checks.integer("dev_size", size, 0) < count:
+        items = "pairs" if source.is_paired else "digits"
         raise _checks.fail(
             "dev_size",
             size,
-            f"0 to {count - 1}: {source.name} has {count} training digits, and at least one must be "
+            f"0 to {count - 1}: {source.name} has {count} training {items}, and at least one must be "
             "left to train on",
         )
     if size == 0:
         return Splits(source.train, None, source.test)
-    dev, train = divide(source.train, size)
-    return Splits(train, dev, source.test)
+    dev, train = divide(count, size)
+    return Splits(source.train.take(train), source.train.take(dev), source.test)
 
 
-def divide(digits: DigitSet, size: int) -> tuple[DigitSet, DigitSet]:
-    """Draw ``size`` digits with the published seed; return them and the rest, in stored order."""
-    order = functional.permutation(len(digits), seed=SPLIT_SEED)
-    return digits.take(np.sort(order[:size])), digits.take(np.sort(order[size:]))
+def divide(count: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw ``size`` of ``count`` rows with the published seed; return them and the rest, in order."""
+    order = functional.permutation(count, seed=SPLIT_SEED)
+    return np.sort(order[:size]), np.sort(order[size:])

@@ -1,11 +1,12 @@
-"""What each epoch of a run came to, in memory and in ``history.csv``."""
+"""What each epoch of a run came to: in memory, in ``history.csv`` and in ``history.jsonl``."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 from mnist100.files import atomic_writer
@@ -28,7 +29,7 @@ class EpochRecord:
     learning_rate
         The rate of the epoch's last step.
     seconds
-        Time spent in training steps, evaluation not included.
+        Time spent in training steps, evaluation and interruptions not included.
     images_per_second
         Training pairs a second in that time.
     """
@@ -57,6 +58,13 @@ def write_history(path: Path, records: Iterable[EpochRecord]) -> None:
         writer.writerow("" if value is None else repr(value) for value in astuple(record))
     with atomic_writer(path) as file:
         file.write(text.getvalue().encode())
+
+
+def write_history_lines(path: Path, records: Iterable[EpochRecord]) -> None:
+    """Write ``history.jsonl``, an object a line with the columns' names, replacing what was there."""
+    lines = [json.dumps(asdict(record), allow_nan=False) + "\n" for record in records]
+    with atomic_writer(path) as file:
+        file.write("".join(lines).encode())
 
 
 def read_history(path: Path) -> list[EpochRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist100 import functional
-from mnist100.data import PAIRING_SEED, DigitSet, Normalisation, PairSet, Splits, batches, pair
+from mnist100.data import (
+    PAIRING_SEED,
+    Normalisation,
+    PairSet,
+    Splits,
+    batches,
+    pair,
+    published_pairs,
+)
+from mnist100.operations import Operations
 from mnist100.training.recipes import Recipe
 
 TRAIN_SUBSET = 10_000  # training pairs on which train accuracy is measured
@@ -27,28 +37,39 @@ class TrainingInputs:
     Parameters
     ----------
     splits
-        The digits; the test digits are not looked at.
+        The data; the test data are not looked at.
     recipe
-        Batch size, pairing, normalisation and augmentation.
+        Batch size, pairing, normalisation and augmentation. Finished pairs stay as they are, also
+        with ``"fresh"`` pairing.
     seed
         Of fresh pairings, of the order of the pairs and of the augmentation.
     repeats
         How many permutations the digits of each split are paired in.
+    ops
+        The functions of a backend that makes the batches.
     """
 
-    def __init__(self, splits: Splits, recipe: Recipe, seed: int, repeats: int) -> None:
-        self._digits = splits.train
+    def __init__(
+        self,
+        splits: Splits,
+        recipe: Recipe,
+        seed: int,
+        repeats: int,
+        ops: Operations = functional,
+    ) -> None:
+        self._ops = ops
+        self._table = splits.train
         self._recipe = recipe
         self._seed = seed
         self._repeats = repeats
-        self._fixed = self._published_pairs(splits.train)
+        self._fixed = published_pairs(splits.train, repeats=repeats)
         # A permutation uses every digit equally often, so these fit every other pairing too.
         self.normalisation = Normalisation.fit(
             self._fixed, std_floor=recipe.std_floor, clip=recipe.clip
         )
         rows = functional.permutation(len(self._fixed), seed=PAIRING_SEED)[:TRAIN_SUBSET]
-        self.subset = PairSet(splits.train, self._fixed.pairs[rows])
-        self.dev = None if splits.dev is None else self._published_pairs(splits.dev)
+        self.subset = self._fixed.take(rows)
+        self.dev = None if splits.dev is None else published_pairs(splits.dev, repeats=repeats)
         self.steps = math.ceil(len(self._fixed) / recipe.batch_size)
         self._augmentation: dict[str, Any] = {
             "rotate": math.radians(recipe.rotate_degrees),
@@ -60,14 +81,17 @@ class TrainingInputs:
             "brightness": recipe.brightness,
         }
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield an epoch's batches: inputs float32 (B, 1, 28, 56) and labels int64 (B,)."""
-        fresh = self._recipe.pairing == "fresh"
-        pairs = self._fresh_pairs(epoch) if fresh else self._fixed
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield an epoch's batches: inputs float32 (B, 1, 28, 56) and labels int64 (B,).
+
+        A batch does not depend on those before it; `skip` leaves out as many of them.
+        """
+        pairs = self._pairs(epoch)
         labels = pairs.labels
         size = self._recipe.batch_size
-        for rows in batches(len(pairs), size, seed=self._seed, step=epoch):
-            x = functional.input_batch(
+        order = batches(len(pairs), size, seed=self._seed, step=epoch)
+        for rows in itertools.islice(order, skip, None):
+            x = self._ops.input_batch(
                 pairs.digits.images,
                 pairs.pairs,
                 rows,
@@ -80,8 +104,7 @@ class TrainingInputs:
             )
             yield x, labels[rows]
 
-    def _fresh_pairs(self, epoch: int) -> PairSet:
-        return pair(self._digits, seed=self._seed, step=epoch, repeats=self._repeats)
-
-    def _published_pairs(self, digits: DigitSet) -> PairSet:
-        return pair(digits, seed=PAIRING_SEED, repeats=self._repeats)
+    def _pairs(self, epoch: int) -> PairSet:
+        if self._recipe.pairing == "fixed" or isinstance(self._table, PairSet):
+            return self._fixed
+        return pair(self._table, seed=self._seed, step=epoch, repeats=self._repeats)

@@ -1,30 +1,27 @@
-"""The training loop: epochs of steps, evaluation on dev, and the files that keep the best."""
+"""The training loop: epochs of steps, and evaluation on dev."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from mnist100.data import Splits
 from mnist100.evaluation import accuracy
-from mnist100.modelfile import save_model
 from mnist100.models import Model
-from mnist100.optim import Adam, ExponentialAverage
-from mnist100.training import run_folder
-from mnist100.training.early_stopping import EarlyStopping
-from mnist100.training.history import EpochRecord, write_history
+from mnist100.training.backends import Native
+from mnist100.training.checkpoint import Checkpoint, identity
+from mnist100.training.history import EpochRecord
 from mnist100.training.inputs import TrainingInputs
-from mnist100.training.interrupt import deferred_interrupt
+from mnist100.training.interrupt import HeldSignals, hold_signals
+from mnist100.training.keeper import Keeper
 from mnist100.training.recipes import Recipe
 from mnist100.training.reports import EpochReport, FitResult, StepReport, TrainingError
 from mnist100.training.schedule import SCHEDULES
-from mnist100.training.step import train_step
+from mnist100.training.tally import Tally
+from mnist100.training.trainers import Trainer
 
 OnStep = Callable[[StepReport], None]
 OnEpoch = Callable[[EpochReport], None]
@@ -37,7 +34,9 @@ def fit(
     *,
     seed: int,
     repeats: int = 1,
+    backend: Native | None = None,
     out: Path | None = None,
+    resume: Checkpoint | None = None,
     on_step: OnStep | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
@@ -57,9 +56,15 @@ def fit(
         Of fresh pairings, of the order of the pairs and of the augmentation.
     repeats
         How many permutations the digits of each split are paired in.
+    backend
+        What to compute with; None is our kernels. The model keeps it.
     out
-        An existing folder for ``model.npz``, written whenever an epoch is the best so far, and
-        ``history.csv``, written after every epoch; None writes nothing.
+        An existing folder for the model's file, written whenever an epoch is the best so far;
+        ``history.csv`` and ``history.jsonl``, written after every epoch; and ``last.npz``, written
+        before the first step, after every epoch and when a signal ends the run. None writes nothing.
+    resume
+        What `out` holds in ``last.npz``: go on from there. Everything else has to be as it was; the
+        outcome then is, bit for bit, that of a run that was never interrupted.
     on_step, on_epoch
         Called after every step and every epoch. An exception that they raise ends the run.
 
@@ -67,46 +72,47 @@ def fit(
     ------
     TrainingError
         If the loss or a weight is no longer finite. The best model so far stays in `out`.
+    CheckpointError
+        If `resume` is not of this run, or the best model in `out` is not.
     OSError
         If a file cannot be written.
-    KeyboardInterrupt
-        On Ctrl-C; the files in `out` are then those of the last finished epoch.
+    Interruption
+        On Ctrl-C (of which it is a kind) or SIGTERM, once the step in progress is done and ``last.npz``
+        is written. A second signal does not wait, but never leaves half a file either.
     """
-    inputs = TrainingInputs(splits, recipe, seed, repeats)
+    backend = Native() if backend is None else backend
+    backend.place(model)
+    inputs = TrainingInputs(splits, recipe, seed, repeats, model.ops)
     model.normalisation = inputs.normalisation
     model.metadata.update(recipe=recipe.as_dict(), seed=seed)
-    trainer = _Trainer(model, recipe, inputs, on_step)
-    stopping = EarlyStopping(recipe.patience, recipe.min_delta)
-    history: list[EpochRecord] = []
-    best_epoch = 0
-    best_weights: list[npt.NDArray[np.float32]] = []
-    for epoch in range(1, recipe.epochs + 1):
-        tally = trainer.train(epoch)
-        with trainer.averaged_weights():
-            record = _evaluate(model, inputs, tally)
-            history.append(record)
-            best = record.dev_acc is None or stopping.update(record.dev_acc)
-            if best:
-                best_epoch = epoch
-                best_weights = [parameter.value.copy() for parameter in model.parameters()]
-                model.metadata.update(epoch=epoch, dev_accuracy=record.dev_acc)
-            if out is not None:
-                _write(out, model, history, best)
-        if on_epoch is not None:
-            on_epoch(EpochReport(record, recipe.epochs, best))
-        if stopping.should_stop:
-            break
-    for parameter, value in zip(model.parameters(), best_weights, strict=True):
-        parameter.value[...] = value
-    return FitResult(
-        history=tuple(history),
-        best_epoch=best_epoch,
-        dev_accuracy=history[best_epoch - 1].dev_acc,
-        stopped_early=len(history) < recipe.epochs,
-    )
+    trainer = backend.trainer(model, recipe, seed)
+    run = _Run(trainer, recipe, inputs, on_step)
+    facts = identity(recipe.as_dict(), seed, repeats, backend.name, splits)
+    keeper = Keeper(model, backend, recipe, out)
+    tally = Tally(1)
+    if resume is not None:
+        tally = keeper.go_on(resume, facts, trainer, inputs.steps)
+    with hold_signals() as signals:
+        if not keeper.is_complete:
+            keeper.save_state(facts, trainer, tally)
+        while not keeper.is_complete:
+            run.train(tally, signals)
+            report = None
+            with trainer.weights():
+                if not all(np.isfinite(parameter.value).all() for parameter in model.parameters()):
+                    raise run.failure(tally, "a weight is not finite any more")
+                if signals.received is None:
+                    record = _evaluate(model, inputs, tally)
+                    report = EpochReport(record, recipe.epochs, keeper.take(record))
+                    tally = Tally(tally.epoch + 1)
+            keeper.save_state(facts, trainer, tally)
+            if report is not None and on_epoch is not None:
+                on_epoch(report)
+            signals.raise_received()
+    return keeper.result()
 
 
-def _evaluate(model: Model, inputs: TrainingInputs, tally: _Tally) -> EpochRecord:
+def _evaluate(model: Model, inputs: TrainingInputs, tally: Tally) -> EpochRecord:
     return EpochRecord(
         epoch=tally.epoch,
         loss=tally.loss_sum / tally.images,
@@ -118,90 +124,46 @@ def _evaluate(model: Model, inputs: TrainingInputs, tally: _Tally) -> EpochRecor
     )
 
 
-def _write(out: Path, model: Model, history: list[EpochRecord], best: bool) -> None:
-    with deferred_interrupt():
-        if best:
-            save_model(model, out / run_folder.MODEL)
-        write_history(out / run_folder.HISTORY, history)
-
-
-class _Tally:
-    """Sums over the steps of one epoch so far."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.step = 0
-        self.images = 0
-        self.loss_sum = 0.0
-        self.learning_rate = 0.0
-        self.seconds = 0.0
-        self._started = time.perf_counter()
-
-    def add(self, loss: float, images: int, learning_rate: float) -> None:
-        self.step += 1
-        self.images += images
-        self.loss_sum += loss * images
-        self.learning_rate = learning_rate
-        self.seconds = time.perf_counter() - self._started
-
-    @property
-    def images_per_second(self) -> float:
-        return self.images / max(self.seconds, 1e-9)  # a coarse clock may show no time at all
-
-
-class _Trainer:
-    """Takes the steps of a run: schedule, optimiser and averaged weights."""
+class _Run:
+    """Takes a trainer through epochs of steps, at the schedule's rates."""
 
     def __init__(
-        self, model: Model, recipe: Recipe, inputs: TrainingInputs, on_step: OnStep | None
+        self, trainer: Trainer, recipe: Recipe, inputs: TrainingInputs, on_step: OnStep | None
     ) -> None:
-        self._model = model
+        self._trainer = trainer
         self._recipe = recipe
         self._inputs = inputs
         self._on_step = on_step
         self._schedule = SCHEDULES[recipe.schedule]
-        self._optimizer = Adam(
-            model.parameters(), lr=recipe.learning_rate, reg_lambda=recipe.reg_lambda
-        )
-        self._average = (
-            ExponentialAverage(model.parameters(), recipe.ema_decay) if recipe.ema_decay else None
-        )
 
-    def averaged_weights(self) -> AbstractContextManager[object]:
-        """Give the model its averaged weights for a while, if the recipe averages them."""
-        return nullcontext() if self._average is None else self._average.swap()
-
-    def train(self, epoch: int) -> _Tally:
-        """Take the steps of one epoch (from 1)."""
-        tally = _Tally(epoch)
-        for x, labels in self._inputs.batches(epoch):
-            step = (epoch - 1) * self._inputs.steps + tally.step
+    def train(self, tally: Tally, signals: HeldSignals) -> None:
+        """Take the steps that an epoch has left, or until a signal comes."""
+        tally.start_clock()
+        for x, labels in self._inputs.batches(tally.epoch, skip=tally.step):
+            if signals.received is not None:
+                return
+            step = (tally.epoch - 1) * self._inputs.steps + tally.step
             rate = self._schedule(
                 step, self._recipe.epochs * self._inputs.steps, self._recipe.learning_rate
             )
-            self._optimizer.lr = rate
-            loss = train_step(self._model, self._optimizer, x, labels)
-            if self._average is not None:
-                self._average.update()
+            loss = self._trainer.step(x, labels, rate)
             tally.add(loss, len(labels), rate)
             self._check(tally, loss)
             if self._on_step is not None:
                 self._on_step(self._report(tally, loss))
-        if not all(np.isfinite(parameter.value).all() for parameter in self._model.parameters()):
-            raise self._failure(tally, "a weight is not finite any more")
-        return tally
 
-    def _check(self, tally: _Tally, loss: float) -> None:
+    def _check(self, tally: Tally, loss: float) -> None:
         if not math.isfinite(loss):
-            raise self._failure(tally, f"the loss became {loss}")
+            raise self.failure(tally, f"the loss became {loss}")
 
-    def _failure(self, tally: _Tally, what: str) -> TrainingError:
+    def failure(self, tally: Tally, what: str) -> TrainingError:
+        """Say what broke, where, and what to try."""
         return TrainingError(
             f"{what} in epoch {tally.epoch}, step {tally.step} of {self._inputs.steps}, at a "
             f"learning rate of {tally.learning_rate:.3g}; try a smaller learning rate"
         )
 
-    def _report(self, tally: _Tally, loss: float) -> StepReport:
+    def _report(self, tally: Tally, loss: float) -> StepReport:
         return StepReport(
             epoch=tally.epoch,
             epochs=self._recipe.epochs,

@@ -202,7 +202,8 @@ def load_recipe(name: str | Path) -> Recipe:
     ----------
     name
         ``"default"``, ``"reference"``, or the path of a TOML file; what the file leaves out is as
-        in ``default``.
+        in ``default``. Of a file with a table ``recipe``, a run's ``config.toml``, that table is
+        read and nothing else.
 
     Raises
     ------
@@ -214,6 +215,8 @@ def load_recipe(name: str | Path) -> Recipe:
         return Recipe(**_read(_FOLDER / f"{name}.toml"))
     path = Path(name)
     values = _read(path)
+    if isinstance(values.get("recipe"), dict):
+        values = values["recipe"]
     try:
         return load_recipe("default").replace(**values)
     except RecipeError as error:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from mnist100.files import atomic_writer
-from mnist100.modelfile import MODEL_NAME
+from mnist100.files import atomic_writer, check_writable
+from mnist100.modelfile import MODEL_NAME, TORCH_MODEL_NAME
 
 MODEL = MODEL_NAME
+LAST = "last.npz"
 HISTORY = "history.csv"
+HISTORY_LINES = "history.jsonl"
 CONFIG = "config.toml"
 CURVES = "curves.png"
-RUN_FILES = (MODEL, HISTORY, CONFIG, CURVES)
+RUN_FILES = (MODEL, TORCH_MODEL_NAME, LAST, HISTORY, HISTORY_LINES, CONFIG, CURVES)
 
 
 def default_folder(model: str, parent: Path = Path("runs")) -> Path:
@@ -39,14 +40,10 @@ def check_folder(folder: Path) -> None:
     """
     for name in RUN_FILES:
         if (folder / name).exists():
-            raise FileExistsError(f"{folder}: already holds a run ({name}); give another --out")
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        raise NotADirectoryError(f"{existing}: is not a folder; give another --out")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise PermissionError(f"{existing}: cannot be written to; give another --out")
+            raise FileExistsError(
+                f"{folder}: already holds a run ({name}); give another --out, or go on with it: --resume"
+            )
+    check_writable(folder)
 
 
 def create_folder(folder: Path, config: Mapping[str, Any]) -> None:
@@ -58,18 +55,35 @@ def create_folder(folder: Path, config: Mapping[str, Any]) -> None:
         If either cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write ``config.toml``, replacing what was there."""
     with atomic_writer(folder / CONFIG) as file:
         tomli_w.dump(config, file)
 
 
-def discard_if_unused(folder: Path) -> bool:
-    """Take ``config.toml`` and the empty folder back if no model was kept; say whether it was so.
+def best_model(folder: Path) -> Path | None:
+    """Return the file with the best weights so far, if there is one."""
+    files = (folder / name for name in (MODEL, TORCH_MODEL_NAME))
+    return next((file for file in files if file.exists()), None)
 
-    A run that ended before its first epoch then does not stand in the way of the next attempt.
+
+def discard(folder: Path) -> None:
+    """Take away the files of a run that came to nothing, and the folder if that leaves it empty.
+
+    Such a run then does not stand in the way of the next attempt.
     """
-    if (folder / MODEL).exists():
-        return False
-    (folder / CONFIG).unlink(missing_ok=True)
+    for name in RUN_FILES:
+        (folder / name).unlink(missing_ok=True)
+    clear_leftovers(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-    return True
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Take away the temporary files of a run that was killed while it wrote."""
+    for name in RUN_FILES:
+        for leftover in folder.glob(f".{name}.*"):
+            leftover.unlink(missing_ok=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from .. import losses
 from .._checks import Array
 from ..layers import to_nchw
+from ..losses import SoftmaxCrossEntropy
 from ..models import Model
 from ..optim import Optimizer
-
-cross_entropy = losses.SoftmaxCrossEntropy()
 
 
 def train_step(model: Model, optimizer: Optimizer, x: Array, labels: Array) -> float:
@@ -24,6 +22,7 @@ def train_step(model: Model, optimizer: Optimizer, x: Array, labels: Array) -> f
     loss : mean cross-entropy plus λ/(2·n)·ΣW², both before the update
     """
     logits, caches = model.net.forward(model.check_input(x), optimizer.steps + 1)
+    cross_entropy = SoftmaxCrossEntropy(model.ops)
     loss, dlogits = cross_entropy(to_nchw(logits), labels)
     loss += optimizer.reg_loss(len(x))
     model.net.backward(dlogits, caches, need_dx=False)

@@ -1,0 +1,42 @@
+"""The tensors that training changes, and their start values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from . import functional as F  # noqa: N812
+from ._checks import Array
+
+
+@dataclass(slots=True)
+class Parameter:
+    """A tensor that training changes, and its gradient."""
+
+    name: str
+    value: Array
+    decay: bool  # whether L2 applies: weights yes, biases no
+    grad: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.grad = np.zeros_like(self.value)
+
+
+def he_normal(shape: tuple[int, ...], *, seed: int, stream: int, dtype: npt.DTypeLike) -> Array:
+    """Normal with deviation √(2 / fan_in), fan_in being all axes but the first (He et al. 2015)."""
+    deviation = math.sqrt(2 / math.prod(shape[1:]))
+    return (deviation * F.normal(shape, seed=seed, step=stream)).astype(dtype)
+
+
+def weights(
+    name: str, shape: tuple[int, ...], seed: int, stream: int, dtype: npt.DTypeLike
+) -> tuple[Parameter, Parameter]:
+    """The weight and the bias of a layer at their start: He and zero."""
+    weight = he_normal(shape, seed=seed, stream=stream, dtype=dtype)
+    return (
+        Parameter(f"{name}_W", weight, decay=True),
+        Parameter(f"{name}_b", np.zeros(shape[0], dtype), decay=False),
+    )

@@ -1,0 +1,1 @@
+"""The same network without our kernels: readable NumPy, and PyTorch as the numerical reference."""

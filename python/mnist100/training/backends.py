@@ -1,0 +1,106 @@
+"""The backends that a run can compute with, each chosen once by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from mnist100 import export, functional
+from mnist100._config import config
+from mnist100.layers import Sequential
+from mnist100.modelfile import MODEL_NAME, TORCH_MODEL_NAME, save_model
+from mnist100.models import Model
+from mnist100.training.recipes import Recipe
+from mnist100.training.trainers import KernelTrainer, Trainer
+
+DEVICES = ("cpu", "cuda")
+
+
+class Native:
+    """Our kernels."""
+
+    name = "native"
+    device = "cpu"
+    model_file = MODEL_NAME
+
+    def place(self, model: Model) -> None:
+        """Let a model compute with this backend from now on."""
+        model.net = Sequential(model.net.layers)
+        model.use(functional)
+
+    def trainer(self, model: Model, recipe: Recipe, seed: int) -> Trainer:
+        """Return what takes the steps of a run; `model` has been placed."""
+        return KernelTrainer(model, recipe)
+
+    def save(self, model: Model, path: Path) -> None:
+        """Write the model file of this backend atomically."""
+        save_model(model, path)
+
+
+class Numpy(Native):
+    """The readable functions of `mnist100.reference.numpy_backend`."""
+
+    name = "numpy"
+
+    def __init__(self) -> None:
+        # NumPy's products run on threads of their own: as many as our kernels would have.
+        threadpool_limits(limits=config()["threads"], user_api="blas")
+
+    def place(self, model: Model) -> None:
+        """Let a model compute with NumPy from now on."""
+        from mnist100.reference import numpy_backend
+
+        super().place(model)
+        model.use(numpy_backend)
+
+
+class Torch(Native):
+    """PyTorch, by `mnist100.reference.torch_cnn`.
+
+    Raises
+    ------
+    RuntimeError
+        If PyTorch is not installed (the message says how to install it), or sees no such device.
+    """
+
+    name = "torch"
+    model_file = TORCH_MODEL_NAME
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._torch = export.torch_cnn()
+        self.device = self._torch.usable_device(device)
+
+    def place(self, model: Model) -> None:
+        """Let a model compute with PyTorch from now on."""
+        super().place(model)
+        model.net = self._torch.TorchNet(model.net, self.device)
+
+    def trainer(self, model: Model, recipe: Recipe, seed: int) -> Trainer:
+        """Return what takes the steps of a run with PyTorch's own optimiser."""
+        trainer: Trainer = self._torch.TorchTrainer(
+            model,
+            self.device,
+            reg_lambda=recipe.reg_lambda,
+            ema_decay=recipe.ema_decay,
+            seed=seed,
+        )
+        return trainer
+
+    def save(self, model: Model, path: Path) -> None:
+        """Write ``model.pt``."""
+        export.save_torch(model, path)
+
+
+BACKENDS: dict[str, type[Native]] = {"native": Native, "numpy": Numpy, "torch": Torch}
+
+
+def choose(name: str, device: str = "cpu") -> Native:
+    """Return a backend by name; the device matters to PyTorch alone.
+
+    Raises
+    ------
+    RuntimeError
+        If PyTorch is asked for and is not installed, or has no such device.
+    """
+    return Torch(device) if name == "torch" else BACKENDS[name]()
