@@ -161,8 +161,9 @@ class ConvBlock(Layer):
         return Padded(y, self.border), (x.data, y, argmax)
 
     def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Padded | None:
+        x, y, argmax = cache
         dx, self.weight.grad, self.bias.grad = _core.conv_block_backward(
-            to_padded(dy, self.border).data, *cache, self.weight.value, self.border, need_dx
+            to_padded(dy, self.border).data, x, y, argmax, self.weight.value, self.border, need_dx
         )
         return None if dx is None else Padded(dx, self.border)
 
@@ -186,7 +187,8 @@ class MaxPool2d(Layer):
         return y, (argmax, x.shape)
 
     def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Array | None:
-        return F.max_pool2d_backward(to_nchw(dy), *cache, *self.window) if need_dx else None
+        argmax, shape = cache
+        return F.max_pool2d_backward(to_nchw(dy), argmax, shape, *self.window) if need_dx else None
 
 
 class ReLU(Layer):
@@ -226,10 +228,8 @@ class Linear(Layer):
         stream: int = 0,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        shape = (
-            check.integer("out_features", out_features, 1),
-            check.integer("in_features", in_features, 1),
-        )
+        out = check.integer("out_features", out_features, 1)
+        shape = (out, check.integer("in_features", in_features, 1))
         self.weight, self.bias = self.parameters = _weights(name, shape, seed, stream, dtype)
 
     def forward(self, x: Activation, step: int) -> tuple[Array, Array]:

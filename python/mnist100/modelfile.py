@@ -8,6 +8,7 @@ script's own, and is used as it used it: std at least 1e-8, no clip.
 
 from __future__ import annotations
 
+import errno
 import json
 import lzma
 import os
@@ -62,11 +63,12 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     if model.normalisation is None:
         raise ValueError("model.normalisation: got None, wants that of the training set")
     norm = model.normalisation
-    arrays = {p.name: _column(p.value) for p in model.parameters()}
+    facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
+    # First, so that no damage which loses the last entries can pass for a file that never had it.
+    arrays = {METADATA: np.array(json.dumps(facts))}
+    arrays |= {p.name: _column(p.value) for p in model.parameters()}
     arrays["mean"] = norm.mean.reshape(PIXELS, 1)
     arrays["std"] = norm.std.reshape(PIXELS, 1)
-    facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
-    arrays[METADATA] = np.array(json.dumps(facts))
     with atomic_writer(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
@@ -91,7 +93,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         parameter.value[...] = value.reshape(parameter.value.shape)
     mean = _take(file, arrays, "mean", (PIXELS, 1))
     std = _take(file, arrays, "std", (PIXELS, 1))
-    clip = 0.0
+    clip: Any = 0.0
     if facts:
         clip = facts.get("clip")
         if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip < 1e6:
@@ -138,7 +140,8 @@ def _read(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     except ModelFileError:
         raise
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        # EINVAL: the archive points before its own start.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ModelFileError(f"{file}: not a readable .npz file ({error})") from error
     text = arrays.pop(METADATA, None)
