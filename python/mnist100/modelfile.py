@@ -70,7 +70,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     arrays["mean"] = norm.mean.reshape(PIXELS, 1)
     arrays["std"] = norm.std.reshape(PIXELS, 1)
     with atomic_writer(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # all numbers and one string: nothing to pickle
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
