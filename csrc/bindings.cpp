@@ -370,10 +370,10 @@ double sum_squares(const Array<T>& x) {
   return call(kernels<T>().sum_squares, x.size(), x.data());
 }
 
-Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pairs, const Array<int64_t>& samples,
-                     const Array<float>& mean, const Array<float>& inv_std, double clip, double rotate,
-                     double scale, double shear, double translate, int64_t shift, double contrast,
-                     double brightness, uint64_t seed, uint64_t step) {
+Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pairs,
+                         const Array<int64_t>& samples, const Array<float>& mean, const Array<float>& inv_std,
+                         double clip, double rotate, double scale, double shear, double translate,
+                         int64_t shift, double contrast, double brightness, uint64_t seed, uint64_t step) {
   require_shape(digits, {dim(digits, 0), 28, 28});
   require_shape(pairs, {dim(pairs, 0), 2});
   require_shape(samples, {dim(samples, 0)});

@@ -187,8 +187,8 @@ const char* best_isa();
 void random_keys(int64_t size, Stream stream, uint64_t* keys);
 
 // This thread's scratch block, at least `bytes` long and 64-byte aligned, valid until the thread's
-// next call. Throws std::bad_alloc. Kernels call it at most once, outside parallel regions, and
-// never call another kernel that does.
+// next call. Throws std::bad_alloc. Kernels call it outside parallel regions, and hold no block of their own
+// while they call another kernel that does.
 void* scratch(size_t bytes);
 
 // Threads a kernel should use: the number set, or 1 in a forked child (thread pools do not survive

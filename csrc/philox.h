@@ -9,7 +9,8 @@
 namespace mnist100 {
 namespace {
 
-// What a block of random bits is for; two purposes never share a counter.
+// What a block of random bits is for; two purposes never share a counter. Start values and permutations are
+// both made of kKeys.
 enum Purpose : uint32_t { kDropout = 0, kAffineLeft = 1, kAffineRight = 2, kJitter = 3, kKeys = 4 };
 
 struct Bits4 {

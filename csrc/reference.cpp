@@ -418,18 +418,18 @@ void input_batch(int64_t n, const InputParams& p, Stream stream, const uint8_t* 
 
 template <class T>
 constexpr Kernels<T> filled = {
-    "reference",    gemm<T>,
-    im2col<T>,      col2im<T>,
-    conv2d<T>,      conv2d_backward<T>,
-    max_pool2d<T>,  max_pool2d_backward<T>,
-    pad_nhwc<T>,    unpad_nhwc<T>,
-    conv_block<T>,  conv_block_backward<T>,
-    linear<T>,      linear_backward<T>,
-    relu<T>,        relu_backward<T>,
-    dropout<T>,     dropout_backward<T>,
-    softmax<T>,     softmax_cross_entropy<T>,
-    adam_step<T>,   sgd_step<T>,
-    ema_update<T>,  sum_squares<T>,
+    "reference",   gemm<T>,
+    im2col<T>,     col2im<T>,
+    conv2d<T>,     conv2d_backward<T>,
+    max_pool2d<T>, max_pool2d_backward<T>,
+    pad_nhwc<T>,   unpad_nhwc<T>,
+    conv_block<T>, conv_block_backward<T>,
+    linear<T>,     linear_backward<T>,
+    relu<T>,       relu_backward<T>,
+    dropout<T>,    dropout_backward<T>,
+    softmax<T>,    softmax_cross_entropy<T>,
+    adam_step<T>,  sgd_step<T>,
+    ema_update<T>, sum_squares<T>,
     input_batch,
 };
 

@@ -15,7 +15,8 @@ from ._openmp import short_spin
 
 try:
     with short_spin():
-        from . import _core
+        # `from . import _core` would hide which module is missing.
+        importlib.import_module("._core", __name__)
 except ModuleNotFoundError as error:
     if error.name != f"{__name__}._core":
         raise
@@ -24,7 +25,7 @@ except ModuleNotFoundError as error:
         "folder, and import mnist100 from outside python/"
     ) from error
 
-from . import functional
+from . import _core, functional
 from ._config import set_num_threads, show_config
 from .modelfile import load_model
 

@@ -33,7 +33,8 @@ def describe(value: object) -> str:
     """What an argument is, in the words of an error message."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} array of shape {value.shape}"
-    return f"{type(value).__name__} {reprlib.repr(value)}"
+    text = " ".join(reprlib.repr(value).split())
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '...'}"
 
 
 def array(
@@ -185,6 +186,8 @@ def shape4(x: Array) -> tuple[int, int, int, int]:
 def images(name: str, value: object, dtype: npt.DTypeLike | None = None) -> Array:
     """A batch (n, c, h, w)."""
     found = array(name, value, dtype, 4)
+    if 0 in found.shape[1:]:
+        raise fail(name, describe(found), "at least one channel, row and column")
     image_shape(name, found.shape)
     return found
 

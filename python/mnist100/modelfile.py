@@ -43,13 +43,14 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     if model.normalisation is None:
         raise ValueError("model.normalisation: got None, wants that of the training set")
     norm = model.normalisation
-    arrays = {p.name: column(p.value) for p in model.parameters()}
+    facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
+    # First, so that no damage which loses the last entries can pass for a file that never had it.
+    arrays = {METADATA: np.array(json.dumps(facts))}
+    arrays |= {p.name: column(p.value) for p in model.parameters()}
     arrays["mean"] = norm.mean.reshape(PIXELS, 1)
     arrays["std"] = norm.std.reshape(PIXELS, 1)
-    facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
-    arrays[METADATA] = np.array(json.dumps(facts))
     with atomic_writer(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # all numbers and one string: nothing to pickle
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:

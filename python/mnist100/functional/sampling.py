@@ -10,6 +10,8 @@ from .. import _checks as check
 from .. import _core
 from .._checks import Array
 
+SMALLEST_STD = 1e-30  # 1 / std must be finite in float32
+
 
 def permutation(n: int, *, seed: int, step: int = 0) -> Array:
     """A random order of 0 … n-1 (int64) that depends on (seed, step) alone, on every platform.
@@ -24,6 +26,11 @@ def permutation(n: int, *, seed: int, step: int = 0) -> Array:
 
 def normal(shape: tuple[int, ...], *, seed: int, step: int = 0) -> Array:
     """Draws from N(0, 1), float64, that depend on (seed, step, position) alone (Box & Muller 1958)."""
+    if not isinstance(shape, tuple | list):
+        raise check.fail_type("shape", check.describe(shape), "a tuple of ints")
+    shape = tuple(check.integer("shape", size, 0, check.MAX_SIZE) for size in shape)
+    if math.prod(shape) > check.MAX_PRODUCTS:
+        raise check.fail("shape", shape, "at most 2^48 elements")
     keys = _core.random_keys(math.prod(shape), check.word("seed", seed), check.word("step", step))
     # The two 32-bit halves as uniform draws from the open interval (0, 1).
     radius = ((keys >> np.uint64(32)).astype(np.float64) + 0.5) * 2.0**-32
@@ -57,7 +64,7 @@ def input_batch(
     digits : uint8 (N, 28, 28)
     pairs : int32 (M, 2), rows of `digits`: left, right
     samples : int64 (n,), rows of `pairs`
-    mean, std : float32 (28, 56), of pixels scaled to [0, 1]; std is positive
+    mean, std : float32 (28, 56), of pixels scaled to [0, 1]; std is at least 1e-30
     clip : results are limited to ±clip; 0 for no limit
     rotate, scale, shear, translate : half-widths of the uniform draws of an affine map, one map a digit,
         about its centre: radians, fraction of each axis, fraction, pixels; bilinear, zeros outside
@@ -76,8 +83,11 @@ def input_batch(
         raise check.fail("digits", check.describe(digits), "shape (N, 28, 28)")
     mean = check.shaped("mean", mean, (28, 56), np.float32)
     std = check.shaped("std", std, (28, 56), np.float32)
-    if not std.min() > 0:
-        raise check.fail("std", f"a smallest value of {std.min()}", "values above 0")
+    if not np.isfinite(mean).all():
+        raise check.fail("mean", "values that are not finite", "finite values")
+    if not SMALLEST_STD <= std.min() <= std.max() < np.inf:
+        got = f"values from {std.min():g} to {std.max():g}"
+        raise check.fail("std", got, f"finite values from {SMALLEST_STD:g}")
     check.in_range("samples", samples, len(pairs), "rows of pairs")
     if len(samples):
         check.in_range("pairs", pairs, len(digits), "rows of digits")

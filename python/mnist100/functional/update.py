@@ -35,7 +35,7 @@ def adam_step(
         grad,
         m,
         v,
-        check.integer("step", step, 1),
+        check.integer("step", step, 1, 2**63 - 1),
         check.real("lr", lr, 0),
         check.probability("beta1", beta1),
         check.probability("beta2", beta2),

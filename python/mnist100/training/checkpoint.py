@@ -96,7 +96,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     facts = {"format": FORMAT, "run": checkpoint.run, "tally": asdict(checkpoint.tally)}
     arrays[METADATA] = np.array(json.dumps(facts, allow_nan=False))
     with atomic_writer(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)  # numbers and one string: nothing to pickle
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,0 +1,180 @@
+"""Shapes that tests and benchmarks run every kernel at: one list an operation.
+
+They stand around the edges that the kernels have: vectors of 4, 8 and 16 lanes, register tiles of 6 and
+12 rows and two vectors, cache blocks of 24, 64, 96 and 256, depths of 256 and (split) 2048, and 32
+chunks of a batch. Nothing here depends on how a kernel is built, only on where one may break.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Gemm(NamedTuple):
+    """C (m, n) = A (m, k) B (k, n)."""
+
+    m: int
+    n: int
+    k: int
+
+
+GEMM = [
+    Gemm(0, 0, 0),
+    Gemm(0, 3, 4),
+    Gemm(3, 0, 4),
+    Gemm(3, 4, 0),
+    Gemm(1, 1, 1),
+    Gemm(1, 9, 5),
+    Gemm(7, 1, 3),
+    Gemm(5, 7, 9),
+    Gemm(6, 8, 16),
+    Gemm(6, 16, 1),
+    Gemm(7, 17, 3),
+    Gemm(11, 31, 5),
+    Gemm(12, 32, 8),
+    Gemm(13, 33, 7),
+    Gemm(24, 64, 255),
+    Gemm(25, 65, 257),
+    Gemm(95, 255, 10),
+    Gemm(97, 257, 3),
+    Gemm(193, 70, 513),
+    Gemm(1, 100, 256),
+    Gemm(3, 5, 2047),
+    Gemm(3, 5, 2048),
+    Gemm(9, 17, 3001),
+    Gemm(1, 1, 16500),
+    Gemm(1537, 9, 3),
+    Gemm(9, 4097, 3),
+]
+
+
+class Conv(NamedTuple):
+    """x (n, c, h, w), w (oc, c, *kernel)."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oc: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+
+CONV = [
+    Conv(0, 2, 5, 5, 3, (3, 3)),
+    Conv(1, 1, 1, 1, 1, (1, 1)),
+    Conv(1, 1, 3, 3, 1, (3, 3)),
+    Conv(2, 3, 5, 7, 4, (1, 1)),
+    Conv(2, 1, 6, 9, 17, (3, 3), (1, 1), (1, 1)),
+    Conv(3, 2, 7, 6, 5, (2, 3), (1, 2), (0, 1)),
+    Conv(2, 2, 9, 11, 3, (5, 3), (2, 3), (2, 0)),
+    Conv(1, 3, 8, 8, 2, (7, 7), (1, 1), (3, 3)),
+    Conv(1, 2, 4, 5, 2, (4, 5)),
+    Conv(1, 1, 5, 5, 2, (2, 2), (3, 4), (0, 0)),
+    Conv(1, 1, 2, 2, 3, (3, 3), (1, 1), (4, 5)),
+    Conv(45, 1, 4, 5, 3, (3, 3), (1, 1), (1, 1)),
+    Conv(2, 16, 6, 8, 33, (3, 3), (1, 1), (1, 1)),
+]
+
+
+class Pool(NamedTuple):
+    """x (n, c, h, w)."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int] = (0, 0)
+
+
+POOL = [
+    Pool(0, 3, 4, 4, (2, 2), (2, 2)),
+    Pool(1, 1, 1, 1, (1, 1), (1, 1)),
+    Pool(2, 3, 4, 6, (2, 2), (2, 2)),
+    Pool(2, 3, 5, 7, (2, 2), (2, 2)),
+    Pool(1, 2, 7, 9, (3, 3), (1, 1)),
+    Pool(1, 2, 7, 9, (3, 3), (2, 2), (1, 1)),
+    Pool(2, 1, 9, 8, (2, 2), (3, 4)),
+    Pool(1, 2, 6, 5, (4, 2), (1, 3), (2, 1)),
+    Pool(1, 1, 5, 6, (5, 6), (5, 6)),
+    Pool(1, 1, 2, 3, (2, 3), (1, 1), (1, 1)),
+    Pool(3, 17, 4, 4, (2, 2), (2, 2)),
+]
+
+
+class Block(NamedTuple):
+    """x (n, c, h, w), w (oc, c, *kernel); stride 1, "same" padding, then ReLU and 2x2 max-pool."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+    oc: int
+    kernel: tuple[int, int] = (3, 3)
+
+
+BLOCK = [
+    Block(0, 3, 4, 4, 5),
+    Block(1, 1, 2, 2, 1, (1, 1)),
+    Block(1, 1, 2, 2, 1),
+    Block(2, 1, 28, 56, 16),
+    Block(2, 16, 14, 28, 32),
+    Block(1, 1, 3, 5, 8),
+    Block(2, 3, 5, 4, 17),
+    Block(1, 17, 7, 9, 33),
+    Block(1, 16, 4, 25, 16, (1, 1)),
+    Block(2, 3, 6, 27, 8, (5, 5)),
+    Block(1, 4, 5, 13, 100, (3, 5)),
+    Block(1, 2, 9, 12, 31, (5, 1)),
+    Block(1, 32, 2, 3, 15),
+    Block(1, 1, 2, 2, 3, (7, 7)),
+    Block(31, 1, 4, 4, 4),
+    Block(32, 2, 4, 4, 4),
+    Block(33, 1, 2, 6, 9),
+    Block(77, 1, 3, 2, 2),
+]
+
+
+class Dense(NamedTuple):
+    """x (n, inputs), w (outputs, inputs)."""
+
+    n: int
+    inputs: int
+    outputs: int
+
+
+LINEAR = [
+    Dense(0, 3, 4),
+    Dense(2, 0, 4),
+    Dense(2, 3, 0),
+    Dense(1, 1, 1),
+    Dense(1, 65, 100),
+    Dense(5, 7, 9),
+    Dense(64, 17, 33),
+    Dense(65, 129, 65),
+    Dense(3, 2049, 10),
+    Dense(2100, 6, 5),
+]
+
+# Elementwise kernels: around vectors, Philox blocks of 4 and chunks of 16,384 elements.
+SIZES = [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 16383, 16384, 16385, 40001]
+
+
+class Logits(NamedTuple):
+    """logits (n, classes); rows go in chunks of 16."""
+
+    n: int
+    classes: int
+
+
+LOGITS = [
+    Logits(1, 1),
+    Logits(1, 2),
+    Logits(3, 7),
+    Logits(15, 16),
+    Logits(17, 100),
+    Logits(256, 100),
+]

@@ -1,0 +1,218 @@
+"""The two networks and the model around them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import mnist100
+from mnist100 import functional as F  # noqa: N812
+from mnist100 import models
+from mnist100.data import Normalisation
+from mnist100.models import Model
+from mnist100.optim import SGD, Adam
+from mnist100.training.step import train_step
+from support import Array, assert_same, draws
+
+SHAPES = {
+    "cnn": {
+        "conv1_W": (16, 1, 3, 3),
+        "conv1_b": (16,),
+        "conv2_W": (32, 16, 3, 3),
+        "conv2_b": (32,),
+        "fc1_W": (256, 3136),
+        "fc1_b": (256,),
+        "fc2_W": (100, 256),
+        "fc2_b": (100,),
+    },
+    "mlp": {
+        "fc1_W": (512, 1568),
+        "fc1_b": (512,),
+        "fc2_W": (256, 512),
+        "fc2_b": (256,),
+        "fc3_W": (100, 256),
+        "fc3_b": (100,),
+    },
+}
+
+
+def normalisation(clip: float = 3.0) -> Normalisation:
+    rng = np.random.default_rng(1)
+    mean = rng.random((28, 56)).astype(np.float32)
+    return Normalisation(mean, (mean + 0.1).astype(np.float32), clip)
+
+
+def images(n: int) -> Array:
+    return np.random.default_rng(n).integers(0, 256, (n, 28, 56)).astype(np.uint8)
+
+
+def ready(architecture: str = "cnn") -> Model:
+    model = models.ARCHITECTURES[architecture](seed=1)
+    model.normalisation = normalisation()
+    return model
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_parameters(architecture: str) -> None:
+    model = models.ARCHITECTURES[architecture]()
+    assert model.architecture == architecture
+    assert {p.name: p.value.shape for p in model.parameters()} == SHAPES[architecture]
+    for p in model.parameters():
+        assert p.value.dtype == np.float32
+        assert p.decay == p.name.endswith("_W")
+        if p.decay:  # He: √(2 / fan_in), within five deviations of the estimate
+            fan_in = p.value[0].size
+            assert abs(p.value.std() * (fan_in / 2) ** 0.5 - 1) < 5 / (2 * p.value.size) ** 0.5
+        else:
+            assert not p.value.any()
+    count = sum(p.value.size for p in model.parameters())
+    assert count == {"cnn": 833_572, "mlp": 960_356}[architecture]
+
+
+def test_seeds() -> None:
+    for make in models.ARCHITECTURES.values():
+        first, second, other = make(seed=5), make(seed=5), make(seed=6)
+        for p, q, r in zip(
+            first.parameters(), second.parameters(), other.parameters(), strict=True
+        ):
+            assert_same(p.value, q.value)
+            assert not p.decay or (p.value != r.value).any()
+    with pytest.raises(ValueError, match=r"^seed: got -1"):
+        models.cnn(seed=-1)
+    with pytest.raises(ValueError, match=r"^p: got 1.0"):
+        models.mlp(dropout=1.0)
+
+
+def test_dropout_layers_draw_apart() -> None:
+    seeds = [models.dropout_seed(s, layer) for s, layer in itertools.product((0, 1, 7), (0, 1))]
+    assert len(set(seeds)) == len(seeds)
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_logits(variant: str, architecture: str, n: int) -> None:
+    model = models.ARCHITECTURES[architecture]()
+    x = draws(n, 1, 28, 56)
+    before = x.copy()
+    y = model(x)
+    assert y.shape == (n, 100)
+    assert y.dtype == np.float32
+    assert_same(model(x), y)  # no dropout in evaluation
+    assert_same(x, before)
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [
+        (draws(1, 28, 56), ValueError),
+        (draws(1, 1, 28, 28), ValueError),
+        (draws(1, 1, 28, 56, dtype=np.float64), TypeError),
+        (images(1)[np.newaxis], TypeError),
+        ([[0.0]], TypeError),
+    ],
+)
+def test_wrong_inputs(x: Array, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^x: got .*, wants"):
+        models.cnn()(x)
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_predictions(variant: str, architecture: str) -> None:
+    model, raw = ready(architecture), images(7)
+    norm = model.normalisation
+    assert norm is not None
+    x = ((raw / 255 - norm.mean) / norm.std).clip(-norm.clip, norm.clip)
+    logits = model(x.astype(np.float32)[:, np.newaxis])
+    p = model.predict_proba(raw)
+    assert p.dtype == np.float32
+    np.testing.assert_allclose(p, F.softmax(logits), rtol=0, atol=1e-5)
+    labels = model.predict(raw)
+    assert labels.dtype == np.int64
+    assert_same(labels, p.argmax(axis=1))
+    for other in (raw.reshape(7, 1568), raw[:, ::-1, :][:, ::-1, :]):
+        assert_same(model.predict_proba(other), p)
+    assert_same(model.predict(raw[3]), labels[3:4])
+    assert_same(model.predict_proba(raw[3]), p[3:4])
+
+
+def test_no_images() -> None:
+    model = ready()
+    assert_same(model.predict(images(0)), np.empty(0, np.int64))
+    assert_same(model.predict_proba(images(0).reshape(0, 1568)), np.empty((0, 100), np.float32))
+
+
+def test_prediction_goes_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, raw = ready("mlp"), images(10)
+    whole = model.predict_proba(raw)
+    monkeypatch.setattr(models, "PREDICT_BATCH", 4)
+    np.testing.assert_allclose(model.predict_proba(raw), whole, rtol=0, atol=1e-6)
+    assert_same(model.predict(raw), whole.argmax(axis=1))
+
+
+def test_the_clip_counts() -> None:
+    model = ready()
+    raw = images(3)
+    clipped = model.predict_proba(raw)
+    model.normalisation = normalisation(clip=0.0)
+    assert np.abs(model.predict_proba(raw) - clipped).max() > 1e-3
+
+
+def test_prediction_needs_a_normalisation() -> None:
+    with pytest.raises(ValueError, match=r"^model.normalisation: got None"):
+        models.cnn().predict(images(1))
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        (images(1).astype(np.float32), TypeError),
+        (images(1).astype(np.int64), TypeError),
+        (images(1).tolist(), TypeError),
+        (images(1)[..., :28], ValueError),
+        (images(1).reshape(1, 1, 28, 56), ValueError),
+        (images(1).ravel(), ValueError),
+    ],
+)
+def test_wrong_images(raw: Array, error: type[Exception]) -> None:
+    for call in (ready().predict, ready().predict_proba):
+        with pytest.raises(error, match=r"^images: got .*, wants uint8 pixels of shape"):
+            call(raw)
+
+
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_a_step_changes_every_parameter_and_reports_the_loss(
+    variant: str, architecture: str
+) -> None:
+    model = models.ARCHITECTURES[architecture](dropout=0.0)
+    optimizer = Adam(model.parameters(), reg_lambda=0.5)
+    x, labels = draws(8, 1, 28, 56), np.arange(8)
+    expected = F.softmax_cross_entropy(model(x), labels)[0] + optimizer.reg_loss(8)
+    before = [p.value.copy() for p in model.parameters()]
+    assert mnist100.training.train_step(model, optimizer, x, labels) == expected
+    for p, value in zip(model.parameters(), before, strict=True):
+        assert (p.value != value).any(), p.name
+    first = train_step(model, optimizer, x, labels)
+    for _ in range(5):
+        last = train_step(model, optimizer, x, labels)
+    assert last < first
+
+
+def test_a_refused_step_changes_nothing() -> None:
+    model = models.mlp()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    before = [p.value.copy() for p in model.parameters()]
+    x = draws(4, 1, 28, 56)
+    bad: list[tuple[Array, Array, str]] = [
+        (x, np.array([0, 1, 2, 100]), "labels"),
+        (x, np.arange(3), "labels"),
+        (x[:0], np.arange(0), "logits"),
+        (x[:, :, :27], np.arange(4), "x"),
+    ]
+    for arrays in bad:
+        with pytest.raises(ValueError, match=f"^{arrays[2]}: got"):
+            train_step(model, optimizer, *arrays[:2])
+    assert optimizer.steps == 0
+    for p, value in zip(model.parameters(), before, strict=True):
+        assert_same(p.value, value)
