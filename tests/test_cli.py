@@ -225,6 +225,19 @@ def test_failures_are_one_line_unless_debug(tmp_path: Path) -> None:
     assert "Traceback (most recent call last)" in debug.stderr
 
 
+def test_what_the_import_refuses_is_one_line_too() -> None:
+    code = "import sys, mnist100_command; sys.exit(mnist100_command.main())"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "info"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "MNIST100_ISA": "avx9000"},
+    )
+    assert_one_line(result, 1, "MNIST100_ISA: got 'avx9000'", "baseline")
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(folder: Path) -> None:
     below_a_file = folder / "t10k-images-idx3-ubyte" / "run"
     result = mnist("train", "--dataset", folder, "--out", below_a_file)

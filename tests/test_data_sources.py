@@ -171,6 +171,14 @@ def test_a_path_is_read_whatever_the_environment_says(
         assert source.name == str(folder)
 
 
+def test_a_folder_called_like_a_built_in_data_set_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    assert load_source("./digits").name == "./digits"
+
+
 @pytest.mark.parametrize("dataset", ["auto", "mnist"])
 def test_the_environment_comes_before_cache_and_download(
     dataset: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -71,9 +71,9 @@ CHANGES: list[tuple[Arrays, str]] = [
     ({"fc2_b": np.full((100, 1), np.inf)}, "fc2_b holds values that are not finite"),
     ({"fc2_b": np.full((100, 1), 1e300)}, "fc2_b holds values that are not finite"),
     ({"mean": np.full((1568, 1), np.nan)}, "mean holds values that are not finite"),
-    ({"std": np.zeros((1568, 1))}, "std has a value that is not positive"),
-    ({"std": np.full((1568, 1), 1e-60)}, "std has a value that is not positive"),
-    ({"std": np.full((1568, 1), -1.0)}, "std has a value that is not positive"),
+    ({"std": np.zeros((1568, 1))}, "std has a value below 1e-30"),
+    ({"std": np.full((1568, 1), 1e-60)}, "std has a value below 1e-30"),
+    ({"std": np.full((1568, 1), -1.0)}, "std has a value below 1e-30"),
     ({"fc1_W": np.zeros((256, 3136 * 2))}, "bytes, at most"),
     ({"metadata": np.zeros(3)}, "metadata is float64 (3,), not one string"),
     ({"metadata": np.array(["{}"])}, "not one string"),
@@ -160,7 +160,7 @@ def lambda_file(path: Path) -> object:
     "start",
     [
         raw_entry("", version=2)[:8] + (2**31).to_bytes(4, "little"),
-        raw_entry(npy_header("(40000000,)", "'|S1'")),
+        raw_entry(npy_header("(10000000,)", "'<f4'")),
     ],
     ids=["header", "data"],
 )
@@ -174,7 +174,7 @@ def test_bombs_do_not_fill_the_memory(saved: Path, name: str, start: bytes) -> N
             entry.write(bytes(1_000_000))
     tracemalloc.start()
     try:
-        refused(saved, "bytes, at most")
+        refused(saved, name.removesuffix(".npy"))
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()

@@ -185,7 +185,7 @@ def test_the_weights_come_back_after_an_error() -> None:
         ({"reg_lambda": -1.0}, "reg_lambda"),
     ],
 )
-def test_impossible_options(options: dict[str, float], name: str) -> None:
+def test_impossible_options(options: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: got .*, wants"):
         Adam(parameters(), **options)
     with pytest.raises(ValueError, match=r"^momentum: got 1.0, wants"):

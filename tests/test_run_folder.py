@@ -78,7 +78,19 @@ def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
         run_folder.check_folder(tmp_path / "file" / "run")
 
 
-def test_the_default_folder_is_the_first_free_one(tmp_path: Path) -> None:
+def test_of_two_runs_that_start_together_one_gets_the_folder(tmp_path: Path) -> None:
+    run_folder.check_folder(tmp_path)
+    run_folder.check_folder(tmp_path)
+    run_folder.create_folder(tmp_path, {"seed": 1})
+    with pytest.raises(FileExistsError, match="another run"):
+        run_folder.create_folder(tmp_path, {"seed": 2})
+    assert (tmp_path / run_folder.CONFIG).read_text() == "seed = 1\n"
+
+
+def test_the_default_folder_is_the_first_free_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert run_folder.default_folder("cnn") == Path("runs/cnn-1")
     (tmp_path / "cnn-1").mkdir()
     (tmp_path / "cnn-3").mkdir()

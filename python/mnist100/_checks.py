@@ -15,6 +15,7 @@ Array: TypeAlias = npt.NDArray[Any]
 IntOrPair: TypeAlias = int | tuple[int, int]
 
 MAX_SIZE = 2**31 - 1  # of an image axis, a window, a stride, a padding
+SMALLEST_STD = 1e-30  # of a pixel: 1 / std must be finite in float32
 MAX_PRODUCTS = 2**48  # of a window operation, so that no size overflows further down
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._checks import Array
+from ._checks import SMALLEST_STD, Array
 from .files import atomic_writer
-from .npz import NpzError, read_npz
+from .npz import NpzError, read_npz, write_npz
 
 if TYPE_CHECKING:
     from .models import Model
@@ -50,7 +50,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     arrays["mean"] = norm.mean.reshape(PIXELS, 1)
     arrays["std"] = norm.std.reshape(PIXELS, 1)
     with atomic_writer(path) as file:
-        np.savez(file, **arrays)  # all numbers and one string: nothing to pickle
+        write_npz(file, arrays)
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
@@ -86,8 +86,8 @@ def assemble(source: str, arrays: dict[str, Array], facts: dict[str, Any]) -> Mo
         clip = _clip(source, facts)
     else:
         std = np.maximum(std, ORIGIN_STD_FLOOR)
-    if not std.min() > 0:
-        raise ModelFileError(f"{source}: std has a value that is not positive")
+    if not std.min() >= SMALLEST_STD:
+        raise ModelFileError(f"{source}: std has a value below {SMALLEST_STD:g}")
     model.normalisation = Normalisation(mean.reshape(28, 56), std.reshape(28, 56), clip)
     model.metadata = facts
     return model
@@ -115,8 +115,8 @@ def with_weights(source: str, arrays: dict[str, Array], architecture: object) ->
 
 def _clip(source: str, facts: dict[str, Any]) -> float:
     clip = facts.get("clip")
-    if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip < 1e6:
-        raise ModelFileError(f"{source}: metadata: clip is {clip!r}, not a number from 0 up")
+    if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip <= 1e6:
+        raise ModelFileError(f"{source}: metadata: clip is {clip!r}, not a number from 0 to 1e6")
     return float(clip)
 
 

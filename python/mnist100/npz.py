@@ -1,4 +1,4 @@
-"""Reading .npz archives, models and data alike, without trusting them. No pickle.
+"""Writing .npz archives, and reading them, models and data alike, without trusting them. No pickle.
 
 Names, dtypes, shapes and sizes are read from the headers and checked before anything is allocated, and
 an array is filled piece by piece, so that memory stays below what the archive really holds.
@@ -14,10 +14,10 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -83,6 +83,12 @@ def read_npz(path: str | os.PathLike[str], check: Check, *, most_entries: int) -
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise _error(file, f"not a readable .npz file ({error})") from error
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, Array]) -> None:
+    """Write arrays of numbers and strings, uncompressed, as `read_npz` reads them."""
+    entries: dict[str, Any] = dict(arrays)
+    np.savez(file, **entries)
 
 
 def _read_entry(file: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, check: Check) -> Array:

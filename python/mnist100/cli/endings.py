@@ -25,7 +25,9 @@ def explained(out: Path) -> Iterator[None]:
         number = error.signal if isinstance(error, Interruption) else signal.SIGINT
         raise Interrupted(_how_to_go_on(out), 128 + number) from None
     except TrainingError as error:
-        raise CommandError(f"{error} (--learning-rate); {_what_is_left(out)}") from error
+        raise CommandError(
+            f"{error} (--learning-rate, --reg-lambda); {_what_is_left(out)}"
+        ) from error
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -13,6 +13,7 @@ from mnist100.data.idx import TEST_FILES, TRAIN_FILES, read_folder
 from mnist100.data.pairs import PairSet, Table
 
 ENVIRONMENT_VARIABLE = "MNIST100_DATA"
+BUILT_IN = ("auto", "mnist", "digits")
 
 # Of MNIST's 60,000 training digits, 10,000 are for dev; other sets, pairs too, keep the proportion.
 _DEV_SHARE = 6
@@ -107,7 +108,9 @@ def load_source(
             f"dataset: got {os.fspath(dataset)!r}, which is neither auto, mnist or digits nor a "
             "folder or file that exists"
         )
-    return _from_tables(str(path), *_read(path, progress))
+    # A folder may be called like a built-in data set, a source may not.
+    name = os.path.join(os.curdir, path) if str(path) in BUILT_IN else str(path)
+    return _from_tables(name, *_read(path, progress))
 
 
 def _mnist(progress: FileProgress | None, *, fall_back: bool) -> Source:

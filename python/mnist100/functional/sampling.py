@@ -10,8 +10,6 @@ from .. import _checks as check
 from .. import _core
 from .._checks import Array
 
-SMALLEST_STD = 1e-30  # 1 / std must be finite in float32
-
 
 def permutation(n: int, *, seed: int, step: int = 0) -> Array:
     """A random order of 0 … n-1 (int64) that depends on (seed, step) alone, on every platform.
@@ -85,9 +83,9 @@ def input_batch(
     std = check.shaped("std", std, (28, 56), np.float32)
     if not np.isfinite(mean).all():
         raise check.fail("mean", "values that are not finite", "finite values")
-    if not SMALLEST_STD <= std.min() <= std.max() < np.inf:
+    if not check.SMALLEST_STD <= std.min() <= std.max() < np.inf:
         got = f"values from {std.min():g} to {std.max():g}"
-        raise check.fail("std", got, f"finite values from {SMALLEST_STD:g}")
+        raise check.fail("std", got, f"finite values from {check.SMALLEST_STD:g}")
     check.in_range("samples", samples, len(pairs), "rows of pairs")
     if len(samples):
         check.in_range("pairs", pairs, len(digits), "rows of digits")

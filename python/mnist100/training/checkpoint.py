@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mnist100.data import Splits, checksum
 from mnist100.files import atomic_writer
-from mnist100.npz import NpzError, read_npz
+from mnist100.npz import NpzError, read_npz, write_npz
 from mnist100.training.history import HEADER, EpochRecord
 from mnist100.training.tally import Tally
 
@@ -96,7 +96,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     facts = {"format": FORMAT, "run": checkpoint.run, "tally": asdict(checkpoint.tally)}
     arrays[METADATA] = np.array(json.dumps(facts, allow_nan=False))
     with atomic_writer(path) as file:
-        np.savez(file, **arrays)  # numbers and one string: nothing to pickle
+        write_npz(file, arrays)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -160,7 +160,7 @@ class _Run:
         """Say what broke, where, and what to try."""
         return TrainingError(
             f"{what} in epoch {tally.epoch}, step {tally.step} of {self._inputs.steps}, at a "
-            f"learning rate of {tally.learning_rate:.3g}; try a smaller learning rate"
+            f"learning rate of {tally.learning_rate:.3g}; try a smaller learning rate or reg_lambda"
         )
 
     def _report(self, tally: Tally, loss: float) -> StepReport:

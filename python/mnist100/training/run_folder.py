@@ -51,11 +51,23 @@ def create_folder(folder: Path, config: Mapping[str, Any]) -> None:
 
     Raises
     ------
+    FileExistsError
+        If another run has taken the folder since `check_folder`.
     OSError
         If either cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_config(folder, config)
+    try:
+        (folder / CONFIG).touch(exist_ok=False)  # of two runs that start together, one gets it
+    except FileExistsError:
+        raise FileExistsError(
+            f"{folder}: another run has just taken it; give another --out"
+        ) from None
+    try:
+        write_config(folder, config)
+    except BaseException:
+        discard(folder)
+        raise
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
