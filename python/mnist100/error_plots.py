@@ -105,9 +105,7 @@ def _digit_errors(answers: Answers, left: bool) -> npt.NDArray[np.int64]:
 
 
 def _draw_classes(axes: Axes, wrong: npt.NDArray[np.int64]) -> None:
-    norm = BoundaryNorm([*_LIMITS, 2**62], _COLOURS.N)
-    shown = np.ma.masked_equal(wrong, 0)
-    axes.imshow(shown, cmap=_COLOURS, norm=norm, interpolation="nearest")
+    _draw_counts(axes, wrong)
     ticks = np.arange(0, 100, 10)
     names = [f"{tick:02d}" for tick in ticks]
     axes.set_xticks(ticks, names)
@@ -120,6 +118,12 @@ def _draw_classes(axes: Axes, wrong: npt.NDArray[np.int64]) -> None:
     axes.plot([-0.5, 99.5], [-0.5, 99.5], color="#DDDDDD", linewidth=0.6, zorder=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
+
+
+def _draw_counts(axes: Axes, wrong: npt.NDArray[np.int64]) -> None:
+    norm = BoundaryNorm([*_LIMITS, 2**62], _COLOURS.N)
+    shown = np.ma.masked_equal(wrong, 0)
+    axes.imshow(shown, cmap=_COLOURS, norm=norm, interpolation="nearest")
 
 
 def _draw_key(axes: Axes) -> None:
@@ -140,14 +144,11 @@ def _ranges() -> list[str]:
 
 
 def _draw_digits(axes: Axes, wrong: npt.NDArray[np.int64], title: str) -> None:
-    most = max(int(wrong.max()), 1)
-    # The darker half is left out, so that black numbers can be read on every cell.
-    colours = ListedColormap(colormaps["cividis_r"](np.linspace(0.0, 0.5, 64)))
-    axes.imshow(np.ma.masked_equal(wrong, 0), cmap=colours, vmin=0, vmax=most)
+    _draw_counts(axes, wrong)
     for true, predicted in np.argwhere(wrong):
-        axes.text(
-            predicted, true, f"{wrong[true, predicted]}", ha="center", va="center", fontsize=9
-        )
+        count = wrong[true, predicted]
+        ink = "black" if count < _LIMITS[2] else "white"
+        axes.text(predicted, true, f"{count}", ha="center", va="center", fontsize=9, color=ink)
     axes.plot([-0.5, 9.5], [-0.5, 9.5], color="#DDDDDD", linewidth=0.6, zorder=0)
     axes.set_xticks(range(DIGITS))
     axes.set_yticks(range(DIGITS))

@@ -59,12 +59,8 @@ def accuracy_line(result: Evaluation, dataset: str) -> str:
 
 
 def class_line(result: ClassResult) -> str:
-    """Return a class as ``29: 90.20% (92/102), 95% interval 82.9–94.6%``."""
-    line = f"{result.label:02d}: {percent(result.accuracy)} ({result.correct}/{result.total})"
-    if result.interval is None:
-        return line
-    low, high = (100 * end for end in result.interval)
-    return f"{line}, 95% interval {low:.1f}–{high:.1f}%"
+    """Return a class as ``29: 90.20% (92/102)``."""
+    return f"{result.label:02d}: {percent(result.accuracy)} ({result.correct}/{result.total})"
 
 
 def class_table(result: Evaluation) -> Iterator[str]:
