@@ -5,13 +5,23 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mnist100.cli.main import main
-from mnist100.data import PAIRING_SEED, DigitSet, digits8x8, npz_pairs, pair, read_folder
+from mnist100.data import (
+    PAIRING_SEED,
+    DigitSet,
+    csv_pairs,
+    digits8x8,
+    npz_pairs,
+    pair,
+    read_folder,
+)
 from mnist100.data.idx import TEST_FILES, TRAIN_FILES, header
 from mnist100.training import load_recipe, read_history
 
@@ -205,3 +215,28 @@ def test_a_recipe_with_fixed_pairs_has_nothing_to_explain(
     assert "finished pairs" in lines[0]
     assert "fresh" not in lines[0]
     assert "240 training, no dev and 80 test pairs" in lines[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("form", ["csv", "npz"])
+def test_a_signal_while_writing_leaves_nothing(
+    form: str,
+    number: signal.Signals,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = {"csv": csv_pairs, "npz": npz_pairs}[form]
+    write = module.write
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(number)
+        return write(*arguments)
+
+    monkeypatch.setattr(module, "write", interrupted)
+    out = tmp_path / "out"
+    code = run("prepare", "--dataset", folder, "--format", form, "--out", out)
+    assert code == 128 + number
+    assert not out.exists()
+    assert_refused(capsys, "nothing was written")

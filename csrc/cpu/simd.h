@@ -45,7 +45,7 @@ MNIST100_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) *
 // Calls f(chunk, worker) for every chunk in [0, chunks), worker in [0, threads). Which worker gets a
 // chunk may vary from run to run: f must write nothing that depends on it but scratch.
 template <class F>
-void parallel_for(int64_t chunks, int threads, F f) {
+void parallel_for(int64_t chunks, [[maybe_unused]] int threads, F f) {
 #ifdef _OPENMP
   if (threads > 1 && chunks > 1) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads)

@@ -16,10 +16,11 @@ from typing import Any
 from rich.progress import MofNCompleteColumn
 
 from mnist100.cli.console import file_bars, load_with_progress, open_console, print_json, say
-from mnist100.cli.errors import CommandError, UsageError
+from mnist100.cli.errors import CommandError, Interrupted, UsageError
 from mnist100.cli.options import add_dataset, add_json, some_text
 from mnist100.data import DigitSet, PairSet, Source, balanced, csv_pairs, npz_pairs, published_pairs
 from mnist100.files import atomic_writer, check_writable
+from mnist100.training.interrupt import HeldSignals, Interruption, hold_signals
 
 _USUAL = "permutation"
 _NAMES = {"csv": (csv_pairs.TRAIN_NAME, csv_pairs.TEST_NAME), "npz": (npz_pairs.NAME,)}
@@ -61,8 +62,8 @@ def run(options: argparse.Namespace) -> None:
     if source.notice:
         say(console, source.notice)
     train, test = _pairs(source, options.pairing)
-    with _explaining(out):
-        _write(paths, train, test)
+    with _explaining(out), _held(paths) as signals:
+        _write(paths, train, test, signals)
     files = [_facts(path) for path in paths]
     for file in files:
         say(console, "Wrote {path}: {bytes:,} bytes, SHA-256 {sha256}".format(**file))
@@ -89,7 +90,7 @@ def _pairs(source: Source, pairing: str | None) -> tuple[PairSet, PairSet]:
     return train, test
 
 
-def _write(paths: list[Path], train: PairSet, test: PairSet) -> None:
+def _write(paths: list[Path], train: PairSet, test: PairSet, signals: HeldSignals) -> None:
     """Write one npz file or two CSV files, all or none, showing how many pairs are done."""
     with ExitStack() as stack:
         show = stack.enter_context(file_bars(MofNCompleteColumn()))
@@ -97,10 +98,25 @@ def _write(paths: list[Path], train: PairSet, test: PairSet) -> None:
         if len(files) == 1:
             show(paths[0].name, 0, 0)
             npz_pairs.write(files[0], train, test)
+            signals.raise_received()
             return
         for path, file, pairs in zip(paths, files, (train, test), strict=True):
             for done in csv_pairs.write(file, pairs):
+                signals.raise_received()
                 show(path.name, done, len(pairs))
+
+
+@contextmanager
+def _held(paths: list[Path]) -> Iterator[HeldSignals]:
+    """Hold Ctrl-C and SIGTERM, so that the files appear together, and say which it was."""
+    try:
+        with hold_signals() as signals:
+            yield signals
+    except Interruption as stop:
+        there = all(path.exists() for path in paths)
+        names = " and ".join(str(path) for path in paths)
+        kept = f"{names}: complete" if there else "nothing was written"
+        raise Interrupted(kept, 128 + stop.signal) from None
 
 
 @contextmanager

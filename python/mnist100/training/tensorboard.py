@@ -22,7 +22,7 @@ class TensorBoardLog:
 
     Raises
     ------
-    ImportError
+    RuntimeError
         If tensorboardX is not installed; the message says how to install it.
     """
 
@@ -57,10 +57,10 @@ def check_installed() -> None:
 
     Raises
     ------
-    ImportError
+    RuntimeError
         If it is not; the message says how to install it.
     """
     if importlib.util.find_spec("tensorboardX") is None:
-        raise ImportError(
+        raise RuntimeError(
             "--log tensorboard needs the package tensorboardX: pip install 'mnist100[tensorboard]'"
         )
