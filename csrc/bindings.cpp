@@ -283,6 +283,31 @@ py::tuple linear_backward(const Array<T>& dy, const Array<T>& x, const Array<T>&
 }
 
 template <class T>
+Array<T> linear_block(const Array<T>& x, const Array<T>& w, const Array<T>& b, double p, uint64_t seed,
+                      uint64_t step) {
+  const LinearShape s = linear_shape(x, w);
+  require_shape(b, {s.out});
+  require(p >= 0 && p < 1, "p lies outside [0, 1)");
+  Array<T> y = empty<T>({s.n, s.out});
+  call(kernels<T>().linear_block, s, p, Stream{seed, step}, x.data(), w.data(), b.data(), y.mutable_data());
+  return y;
+}
+
+template <class T>
+py::tuple linear_block_backward(const Array<T>& dy, const Array<T>& y, const Array<T>& x, const Array<T>& w,
+                                double p, bool need_dx) {
+  const LinearShape s = linear_shape(x, w);
+  require_shape(dy, {s.n, s.out});
+  require_shape(y, {s.n, s.out});
+  require(p >= 0 && p < 1, "p lies outside [0, 1)");
+  Maybe<T> dx = empty_if<T>(need_dx, {s.n, s.in});
+  Array<T> dw = empty<T>({s.out, s.in}), db = empty<T>({s.out});
+  call(kernels<T>().linear_block_backward, s, p, dy.data(), y.data(), x.data(), w.data(), mutable_or_null(dx),
+       dw.mutable_data(), db.mutable_data());
+  return py::make_tuple(dx, dw, db);
+}
+
+template <class T>
 std::vector<py::ssize_t> shape_of(const Array<T>& x) {
   return std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim());
 }
@@ -430,6 +455,8 @@ void define_ops(py::module_& m) {
                arg("y_border"), arg("need_dx"));
   MNIST100_DEF(linear, array("x"), array("w"), array_or_none("b"));
   MNIST100_DEF(linear_backward, array("dy"), array("x"), array("w"), arg("need_dx"));
+  MNIST100_DEF(linear_block, array("x"), array("w"), array("b"), arg("p"), arg("seed"), arg("step"));
+  MNIST100_DEF(linear_block_backward, array("dy"), array("y"), array("x"), array("w"), arg("p"), arg("need_dx"));
   MNIST100_DEF(relu, array("x"));
   MNIST100_DEF(relu_backward, array("dy"), array("y"));
   MNIST100_DEF(dropout, array("x"), arg("p"), arg("seed"), arg("step"));

@@ -138,6 +138,14 @@ struct Kernels {
   void (*linear_backward)(const LinearShape&, const T* dy, const T* x, const T* w, T* dx, T* dw, T* db,
                           int threads);
 
+  // y = dropout(relu(x w^T + b)), each as below, on y as it lies in memory. p == 0 draws nothing.
+  void (*linear_block)(const LinearShape&, double p, Stream stream, const T* x, const T* w, const T* b, T* y,
+                       int threads);
+  // y as the forward pass left it; the gradient dy / (1 - p) passes where y > 0, which is where ReLU and
+  // dropout let x w^T + b through. dx and db may be null.
+  void (*linear_block_backward)(const LinearShape&, double p, const T* dy, const T* y, const T* x, const T* w,
+                                T* dx, T* dw, T* db, int threads);
+
   // y = max(x, 0), NaN kept. y may be x.
   void (*relu)(int64_t size, const T* x, T* y, int threads);
   // dx = dy where y > 0, else 0. dx may be dy.

@@ -2,6 +2,8 @@
 // No SIMD, no OpenMP, no scratch; `threads` is ignored.
 #include <string.h>
 
+#include <memory>
+
 #include "kernels.h"
 #include "philox.h"
 
@@ -275,6 +277,25 @@ void dropout_backward(int64_t size, double p, const T* dy, const uint8_t* mask, 
 }
 
 template <class T>
+void linear_block(const LinearShape& s, double p, Stream stream, const T* x, const T* w, const T* b, T* y,
+                  int) {
+  linear(s, x, w, b, y, 1);
+  relu(s.n * s.out, y, y, 1);
+  if (p == 0) return;
+  const std::unique_ptr<uint8_t[]> mask(new uint8_t[static_cast<size_t>(s.n * s.out)]);
+  dropout(s.n * s.out, p, stream, y, y, mask.get(), 1);
+}
+
+template <class T>
+void linear_block_backward(const LinearShape& s, double p, const T* dy, const T* y, const T* x, const T* w,
+                           T* dx, T* dw, T* db, int) {
+  const T scale = static_cast<T>(1.0 / (1.0 - p));
+  const std::unique_ptr<T[]> d(new T[static_cast<size_t>(s.n * s.out)]);
+  for (int64_t i = 0; i < s.n * s.out; ++i) d[i] = y[i] > T(0) ? dy[i] * scale : T(0);
+  linear_backward(s, d.get(), x, w, dx, dw, db, 1);
+}
+
+template <class T>
 double row_max(const T* row, int64_t classes) {
   double largest = static_cast<double>(row[0]);
   for (int64_t j = 1; j < classes; ++j)
@@ -418,18 +439,19 @@ void input_batch(int64_t n, const InputParams& p, Stream stream, const uint8_t* 
 
 template <class T>
 constexpr Kernels<T> filled = {
-    "reference",   gemm<T>,
-    im2col<T>,     col2im<T>,
-    conv2d<T>,     conv2d_backward<T>,
-    max_pool2d<T>, max_pool2d_backward<T>,
-    pad_nhwc<T>,   unpad_nhwc<T>,
-    conv_block<T>, conv_block_backward<T>,
-    linear<T>,     linear_backward<T>,
-    relu<T>,       relu_backward<T>,
-    dropout<T>,    dropout_backward<T>,
-    softmax<T>,    softmax_cross_entropy<T>,
-    adam_step<T>,  sgd_step<T>,
-    ema_update<T>, sum_squares<T>,
+    "reference",     gemm<T>,
+    im2col<T>,       col2im<T>,
+    conv2d<T>,       conv2d_backward<T>,
+    max_pool2d<T>,   max_pool2d_backward<T>,
+    pad_nhwc<T>,     unpad_nhwc<T>,
+    conv_block<T>,   conv_block_backward<T>,
+    linear<T>,       linear_backward<T>,
+    linear_block<T>, linear_block_backward<T>,
+    relu<T>,         relu_backward<T>,
+    dropout<T>,      dropout_backward<T>,
+    softmax<T>,      softmax_cross_entropy<T>,
+    adam_step<T>,    sgd_step<T>,
+    ema_update<T>,   sum_squares<T>,
     input_batch,
 };
 

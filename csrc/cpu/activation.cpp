@@ -1,6 +1,6 @@
 // ReLU and dropout, element by element; the compiler makes vectors of these loops.
+#include "dropout.h"
 #include "ops.h"
-#include "philox_simd.h"
 
 namespace mnist100::MNIST100_ISA {
 namespace {
@@ -21,52 +21,24 @@ MNIST100_INLINE void store_bytes(uint8_t* to, UintVec a, UintVec b) {
   }
 }
 
-// kept ? x : 0, lane by lane; kept is all ones or all zeros.
-MNIST100_INLINE Vec masked(UintVec kept, Vec x) {
-  return reinterpret_cast<Vec>(reinterpret_cast<UintVec>(x) & kept);
-}
-
-// Inverted dropout: an element is kept if its bits >= p * 2^32, over the integers.
-class Dropout {
- public:
-  static constexpr int64_t kStep = 4 * PhiloxSimd::kBlocks;
-
-  MNIST100_INLINE Dropout(double p, Stream stream) : bits_(stream, kDropout) {
-    const double limit = __builtin_ceil(p * 0x1p32);
-    scale_ = static_cast<float>(1.0 / (1.0 - p));
-    all_dropped_ = limit == 0x1p32 ? -1u : 0;  // p is so near 1 that no word reaches the limit
-    limit_ = static_cast<uint32_t>(static_cast<uint64_t>(limit));
-  }
-
-  // kStep elements, of which x, y and mask are the first and `at`, a multiple of 4, the place. y may be x.
-  MNIST100_INLINE void step(int64_t at, const float* x, float* y, uint8_t* mask) const {
-    const PhiloxWords bits = bits_.words(static_cast<uint64_t>(at / 4));
-    UintVec kept[2];
-    for (int v = 0; v < 2; ++v) {
-      kept[v] = reinterpret_cast<UintVec>(bits.at[v] >= limit_) & ~all_dropped_;
-      store(y + v * kLanes, masked(kept[v], load(x + v * kLanes) * scale_));
-    }
-    store_bytes(mask, kept[0] & 1, kept[1] & 1);
-  }
-
- private:
-  PhiloxSimd bits_;
-  float scale_;
-  uint32_t limit_, all_dropped_;
-};
-
 void dropout_range(int64_t begin, int64_t end, double p, Stream stream, const float* x, float* y,
                    uint8_t* mask) {
   constexpr int64_t kStep = Dropout::kStep;
   const Dropout dropout(p, stream);
+  const auto step = [&](int64_t at, const float* from, float* to, uint8_t* kept_to) MNIST100_LAMBDA_INLINE {
+    const Dropout::Kept kept = dropout.kept(at);
+    for (int v = 0; v < 2; ++v)
+      store(to + v * kLanes, masked(kept.at[v], load(from + v * kLanes) * dropout.scale));
+    store_bytes(kept_to, kept.at[0] & 1, kept.at[1] & 1);
+  };
   int64_t i = begin;
-  for (; i + kStep <= end; i += kStep) dropout.step(i, x + i, y + i, mask + i);
+  for (; i + kStep <= end; i += kStep) step(i, x + i, y + i, mask + i);
   if (i == end) return;
   const size_t rest = static_cast<size_t>(end - i);
   float values[kStep] = {};
   uint8_t kept[kStep];
   __builtin_memcpy(values, x + i, rest * sizeof(float));
-  dropout.step(i, values, values, kept);
+  step(i, values, values, kept);
   __builtin_memcpy(y + i, values, rest * sizeof(float));
   __builtin_memcpy(mask + i, kept, rest);
 }

@@ -20,7 +20,7 @@ struct Tile {
   MNIST100_INLINE void clear() {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) at[i][j] = Vec{};
   }
 
@@ -29,12 +29,31 @@ struct Tile {
                                    const float* b, int64_t b_stride) {
     for (int64_t k = 0; k < depth; ++k) {
       Vec bk[V];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) bk[j] = load(b + k * b_stride + j * kLanes);
 #pragma GCC unroll 16
       for (int i = 0; i < R; ++i) {
         const Vec ai = splat(a[i * row_stride + k * step]);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
+        for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
+      }
+    }
+  }
+
+  // The same, and keeps the rows of b as a panel: packed[k * V * kLanes + :].
+  MNIST100_INLINE void add_product_packing(int64_t depth, const float* a, int64_t row_stride, int64_t step,
+                                           const float* b, int64_t b_stride, float* packed) {
+    for (int64_t k = 0; k < depth; ++k) {
+      Vec bk[V];
+#pragma GCC unroll 4
+      for (int j = 0; j < V; ++j) {
+        bk[j] = load(b + k * b_stride + j * kLanes);
+        store(packed + (k * V + j) * kLanes, bk[j]);
+      }
+#pragma GCC unroll 16
+      for (int i = 0; i < R; ++i) {
+        const Vec ai = splat(a[i * row_stride + k * step]);
+#pragma GCC unroll 4
         for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
       }
     }
@@ -43,21 +62,21 @@ struct Tile {
   MNIST100_INLINE void add_row(const float* row) {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) at[i][j] += load(row + j * kLanes);
   }
 
   MNIST100_INLINE void store_to(float* c, int64_t stride) const {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) store(c + i * stride + j * kLanes, at[i][j]);
   }
 
   MNIST100_INLINE void add_to(float* c, int64_t stride) const {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
       for (int j = 0; j < V; ++j) {
         float* at_c = c + i * stride + j * kLanes;
         store(at_c, load(at_c) + at[i][j]);

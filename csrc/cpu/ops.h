@@ -27,6 +27,8 @@ MNIST100_DECLARE(conv_block);
 MNIST100_DECLARE(conv_block_backward);
 MNIST100_DECLARE(linear);
 MNIST100_DECLARE(linear_backward);
+MNIST100_DECLARE(linear_block);
+MNIST100_DECLARE(linear_block_backward);
 MNIST100_DECLARE(relu);
 MNIST100_DECLARE(relu_backward);
 MNIST100_DECLARE(dropout);
@@ -40,7 +42,7 @@ MNIST100_DECLARE(sum_squares);
 MNIST100_DECLARE(input_batch);
 #undef MNIST100_DECLARE
 
-// A matrix whose element (i, j) is at[i * rows + j * cols].
+// A matrix whose element (i, j) is at[i * rows + j * cols]; one of the strides is 1.
 struct Matrix {
   const float* at;
   int64_t rows, cols;
@@ -56,11 +58,26 @@ struct Product {
   int64_t ldc;
 };
 
-// Floats of scratch that product_serial needs, whatever the size; a multiple of a cache line.
+// Floats of scratch that a product's panel needs, whatever the size; a multiple of a cache line.
 int64_t product_scratch();
-void product_serial(const Product& p, float* scratch_block);
+void product_serial(const Product& p, float* panel);
 // Takes its scratch from scratch().
 void product_parallel(const Product& p, int threads);
+
+// C cut into tasks of rows x cols, from the shape alone.
+struct Span {
+  int64_t row0, row1, col0, col1;
+};
+struct Tasks {
+  int64_t m, n, rows, cols;
+  MNIST100_INLINE int64_t count() const { return ceil_div(m, rows) * ceil_div(n, cols); }
+  MNIST100_INLINE Span at(int64_t i) const {
+    const int64_t row = i % ceil_div(m, rows) * rows, col = i / ceil_div(m, rows) * cols;
+    return {row, min_of(m, row + rows), col, min_of(n, col + cols)};
+  }
+};
+Tasks product_tasks(const Product& p);
+void product_block(const Product& p, const Span& s, float* panel);
 
 // One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). The second adds to dx.
 void im2col_sample(const Conv2dShape& s, const float* x, float* cols);

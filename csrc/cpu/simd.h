@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -37,10 +41,41 @@ MNIST100_INLINE Vec load(const float* p) { return *reinterpret_cast<const Unalig
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this is one broadcast
 
+// The first `count` lanes, 0 < count < kLanes; the others are zero, or not written. Nothing beyond them is
+// touched.
+MNIST100_INLINE Vec load_first(const float* p, int64_t count) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  const IntVec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  return _mm256_maskload_ps(p, reinterpret_cast<__m256i>(lane < static_cast<int32_t>(count)));
+#else
+  Vec v = {};
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+
+MNIST100_INLINE void store_first(float* p, Vec v, int64_t count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), v);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  const IntVec lane = {0, 1, 2, 3, 4, 5, 6, 7};
+  _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(lane < static_cast<int32_t>(count)), v);
+#else
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+#endif
+}
+
 MNIST100_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 MNIST100_INLINE int64_t max_of(int64_t a, int64_t b) { return a < b ? b : a; }
 MNIST100_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 MNIST100_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// This thread's scratch block, as floats.
+MNIST100_INLINE float* scratch_floats(int64_t count) {
+  return static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(count)));
+}
 
 // Calls f(chunk, worker) for every chunk in [0, chunks), worker in [0, threads). Which worker gets a
 // chunk may vary from run to run: f must write nothing that depends on it but scratch.

@@ -20,6 +20,8 @@ constinit const Kernels<float> MNIST100_ISA::table = {
     conv_block_backward,
     linear,
     linear_backward,
+    linear_block,
+    linear_block_backward,
     relu,
     relu_backward,
     dropout,

@@ -233,6 +233,53 @@ class Linear(Layer):
         return dx
 
 
+class LinearBlock(Layer):
+    """y = dropout(relu(x Wᵀ + b), p), (n, in) -> (n, out), as one kernel; no dropout in evaluation.
+
+    `dropout_seed` tells the layers of a network apart.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_features: int,
+        out_features: int,
+        p: float = 0.0,
+        *,
+        dropout_seed: int = 0,
+        seed: int = 0,
+        stream: int = 0,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.p = check.probability("p", p)
+        self.dropout_seed = check.word("dropout_seed", dropout_seed)
+        shape = (
+            check.integer("out_features", out_features, 1),
+            check.integer("in_features", in_features, 1),
+        )
+        self.weight, self.bias = self.parameters = weights(name, shape, seed, stream, dtype)
+
+    def __call__(self, x: Activation) -> Array:
+        return self._apply(to_nchw(x), 0.0, 0)
+
+    def forward(self, x: Activation, step: int) -> tuple[Array, tuple[Array, Array]]:
+        x = to_nchw(x)
+        y = self._apply(x, self.p, step)
+        return y, (y, x)
+
+    def _apply(self, x: Array, p: float, step: int) -> Array:
+        weight, bias = self.weight.value, self.bias.value
+        return self.ops.linear_block(x, weight, bias, p, seed=self.dropout_seed, step=step)
+
+    def backward(
+        self, dy: Activation, cache: tuple[Array, Array], need_dx: bool = True
+    ) -> Array | None:
+        dx, self.weight.grad, self.bias.grad = self.ops.linear_block_backward(
+            to_nchw(dy), *cache, self.weight.value, self.p, need_dx=need_dx
+        )
+        return dx
+
+
 class Dropout(Layer):
     """Inverted dropout in training, identity in evaluation. `seed` tells layers of a network apart."""
 

@@ -13,12 +13,11 @@ from . import functional as F  # noqa: N812
 from ._checks import Array
 from .layers import (
     ConvBlock,
-    Dropout,
     Flatten,
     Layer,
     Linear,
+    LinearBlock,
     Parameter,
-    ReLU,
     Sequential,
     to_nchw,
 )
@@ -134,9 +133,16 @@ def cnn(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float3
             ConvBlock("conv1", 1, 16, seed=seed, stream=0, dtype=dtype),
             ConvBlock("conv2", 16, 32, seed=seed, stream=1, dtype=dtype),
             Flatten(),
-            Linear("fc1", 32 * 7 * 14, 256, seed=seed, stream=2, dtype=dtype),
-            ReLU(),
-            Dropout(dropout, seed=dropout_seed(seed, 0)),
+            LinearBlock(
+                "fc1",
+                32 * 7 * 14,
+                256,
+                dropout,
+                dropout_seed=dropout_seed(seed, 0),
+                seed=seed,
+                stream=2,
+                dtype=dtype,
+            ),
             Linear("fc2", 256, CLASSES, seed=seed, stream=3, dtype=dtype),
         ],
     )
@@ -145,16 +151,25 @@ def cnn(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float3
 def mlp(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Model:
     """The dense baseline, 960,356 parameters: 1568 → 512 → 256 → 100, ReLU and dropout between."""
     seed = check.word("seed", seed)
+
+    def block(layer: int, in_features: int, out_features: int) -> LinearBlock:
+        return LinearBlock(
+            f"fc{layer + 1}",
+            in_features,
+            out_features,
+            dropout,
+            dropout_seed=dropout_seed(seed, layer),
+            seed=seed,
+            stream=layer,
+            dtype=dtype,
+        )
+
     return Model(
         "mlp",
         [
             Flatten(),
-            Linear("fc1", 28 * 56, 512, seed=seed, stream=0, dtype=dtype),
-            ReLU(),
-            Dropout(dropout, seed=dropout_seed(seed, 0)),
-            Linear("fc2", 512, 256, seed=seed, stream=1, dtype=dtype),
-            ReLU(),
-            Dropout(dropout, seed=dropout_seed(seed, 1)),
+            block(0, 28 * 56, 512),
+            block(1, 512, 256),
             Linear("fc3", 256, CLASSES, seed=seed, stream=2, dtype=dtype),
         ],
     )

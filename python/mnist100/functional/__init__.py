@@ -19,7 +19,7 @@ from .convolution import (
 )
 from .elementwise import dropout, dropout_backward, relu, relu_backward
 from .loss import softmax, softmax_cross_entropy
-from .matrix import gemm, linear, linear_backward
+from .matrix import gemm, linear, linear_backward, linear_block, linear_block_backward
 from .pooling import max_pool2d, max_pool2d_backward
 from .sampling import input_batch, normal, permutation
 from .update import adam_step, ema_update, sgd_step, sum_squares
@@ -40,6 +40,8 @@ __all__ = [
     "input_batch",
     "linear",
     "linear_backward",
+    "linear_block",
+    "linear_block_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "normal",

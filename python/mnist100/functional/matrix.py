@@ -61,6 +61,31 @@ def linear_backward(
     return _core.linear_backward(dy, x, w, need_dx)
 
 
+def linear_block(x: Array, w: Array, b: Array, p: float, *, seed: int, step: int) -> Array:
+    """dropout(relu(linear(x, w, b)), p), fused, with the elements that `dropout` drops: (n, out).
+
+    p = 0 draws nothing. A NaN passes ReLU, and is dropped like any other value.
+    """
+    x, w = _weights(x, w)
+    b = check.shaped("b", b, w.shape[:1], x.dtype)
+    return _core.linear_block(
+        x, w, b, check.probability("p", p), check.word("seed", seed), check.word("step", step)
+    )
+
+
+def linear_block_backward(
+    dy: Array, y: Array, x: Array, w: Array, p: float, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Gradients (dx, dw, db) of `linear_block` for dy (n, out); dx is None unless `need_dx`.
+
+    No mask is kept: ReLU and dropout let through what is above 0 in y, which `linear_block` returned.
+    """
+    x, w = _weights(x, w)
+    y = check.shaped("y", y, (len(x), len(w)), x.dtype)
+    dy = check.shaped("dy", dy, (len(x), len(w)), x.dtype)
+    return _core.linear_block_backward(dy, y, x, w, check.probability("p", p), need_dx)
+
+
 def _weights(x: Array, w: Array) -> tuple[Array, Array]:
     x = check.array("x", x, None, 2)
     w = check.array("w", w, x.dtype, 2)

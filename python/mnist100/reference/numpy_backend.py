@@ -30,6 +30,8 @@ __all__ = [
     "input_batch",
     "linear",
     "linear_backward",
+    "linear_block",
+    "linear_block_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "relu",
@@ -194,6 +196,20 @@ def linear_backward(
 ) -> tuple[Array | None, Array, Array]:
     """Gradients (dx, dw, db) of `linear`."""
     return dy @ w if need_dx else None, dy.T @ x, dy.sum(axis=0)
+
+
+def linear_block(x: Array, w: Array, b: Array, p: float, *, seed: int, step: int) -> Array:
+    """dropout(relu(x wᵀ + b), p)."""
+    y = relu(linear(x, w, b))
+    return dropout(y, p, seed=seed, step=step)[0] if p else y
+
+
+def linear_block_backward(
+    dy: Array, y: Array, x: Array, w: Array, p: float, *, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Gradients (dx, dw, db) of `linear_block`: what is above 0 in y was neither cut off nor dropped."""
+    passed = relu_backward(dy * dy.dtype.type(1 / (1 - p)), y)
+    return linear_backward(passed, x, w, need_dx=need_dx)
 
 
 def relu(x: Array) -> Array:

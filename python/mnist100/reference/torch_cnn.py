@@ -24,6 +24,7 @@ from mnist100.layers import (
     Flatten,
     Layer,
     Linear,
+    LinearBlock,
     MaxPool2d,
     ReLU,
     Sequential,
@@ -76,8 +77,11 @@ def _modules(layer: Layer, place: int) -> Iterator[tuple[str, nn.Module]]:
         yield f"relu{place}", nn.ReLU()
         yield f"pool{place}", nn.MaxPool2d(2)
     elif isinstance(layer, Linear):
-        outputs, inputs = layer.weight.value.shape
-        yield _named(nn.Linear(inputs, outputs), layer)
+        yield _linear(layer)
+    elif isinstance(layer, LinearBlock):
+        yield _linear(layer)
+        yield f"relu{place}", nn.ReLU()
+        yield f"dropout{place}", nn.Dropout(layer.p)
     elif isinstance(layer, MaxPool2d):
         yield f"pool{place}", nn.MaxPool2d(*layer.window)
     elif isinstance(layer, ReLU):
@@ -97,8 +101,13 @@ def _conv(
     return _named(nn.Conv2d(c, oc, (kh, kw), stride, padding), layer)
 
 
+def _linear(layer: Linear | LinearBlock) -> tuple[str, nn.Module]:
+    outputs, inputs = layer.weight.value.shape
+    return _named(nn.Linear(inputs, outputs), layer)
+
+
 def _named(
-    module: nn.Conv2d | nn.Linear, layer: Conv2d | ConvBlock | Linear
+    module: nn.Conv2d | nn.Linear, layer: Conv2d | ConvBlock | Linear | LinearBlock
 ) -> tuple[str, nn.Module]:
     """A module with a copy of a layer's weights, and its name."""
     assert module.bias is not None
