@@ -45,9 +45,14 @@ void require_shape(const Array<T>& a, const std::vector<py::ssize_t>& shape) {
   require(has_shape(a, shape), "an array's shape does not fit the others");
 }
 
+// An array whose memory comes from acquire() and goes back when its last view is gone.
 template <class T>
 Array<T> empty(const std::vector<py::ssize_t>& shape) {
-  return Array<T>(shape);
+  size_t bytes = sizeof(T);
+  for (py::ssize_t size : shape) bytes *= static_cast<size_t>(size);
+  void* block = acquire(bytes);
+  const py::capsule owner(block, release);
+  return Array<T>(shape, static_cast<const T*>(block), owner);
 }
 
 template <class T>

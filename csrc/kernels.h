@@ -191,6 +191,11 @@ void random_keys(int64_t size, Stream stream, uint64_t* keys);
 // while they call another kernel that does.
 void* scratch(size_t bytes);
 
+// Memory of an array: at least `bytes` long and 64-byte aligned, its contents undefined. What release() gets
+// back is kept for later acquire() calls of about that size (memory.cpp). Throws std::bad_alloc.
+void* acquire(size_t bytes);
+void release(void* block);
+
 // Threads a kernel should use: the number set, or 1 in a forked child (thread pools do not survive
 // fork). Defaults to OMP_NUM_THREADS or the number of processors.
 int num_threads();

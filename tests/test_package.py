@@ -121,5 +121,25 @@ def test_public_functions_have_docstrings(module: str) -> None:
 def test_arrays_that_come_back_can_be_written_to() -> None:
     y = F.relu(np.ones((2, 2), np.float32))
     y[0, 0] = 5
-    assert y.flags.c_contiguous
-    assert y.flags.owndata
+    assert y.flags.carray
+
+
+def test_memory_goes_back_when_its_last_view_is_gone() -> None:
+    x = np.ones(100_000, np.float32)
+    first = F.relu(x)
+    assert first.ctypes.data % 64 == 0
+    view, address = first[5:], first.ctypes.data
+    del first
+    second = F.relu(2 * x)
+    assert second.ctypes.data != address
+    assert (view == 1).all()
+    del view
+    assert F.relu(x).ctypes.data == address
+    assert (second == 2).all()
+
+
+def test_sizes_beyond_any_memory() -> None:
+    with pytest.raises(MemoryError):
+        _core.gemm(
+            np.empty((2**46, 0), np.float32), np.empty((0, 2**46), np.float32), False, False, 1, 0
+        )
