@@ -48,7 +48,8 @@ void* fresh(size_t bytes) {
 #if defined(__linux__)
   if (huge) madvise(start, total, MADV_HUGEPAGE);  // advice: failure changes nothing
 #endif
-  Header* header = new (start) Header{start, total - sizeof(Header)};
+  // Not what the rounding adds: those pages are never touched.
+  Header* header = new (start) Header{start, bytes};
   return header + 1;
 }
 

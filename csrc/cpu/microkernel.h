@@ -27,16 +27,19 @@ struct Tile {
   // at[i][:] += sum over k of a[i * row_stride + k * step] * b[k * b_stride + :].
   MNIST100_INLINE void add_product(int64_t depth, const float* a, int64_t row_stride, int64_t step,
                                    const float* b, int64_t b_stride) {
-    for (int64_t k = 0; k < depth; ++k) {
-      Vec bk[V];
+    for (int64_t k = 0; k < depth; ++k) add_step(a + k * step, row_stride, b + k * b_stride);
+  }
+
+  // at[i][:] += a[i * row_stride] * b[:].
+  MNIST100_INLINE void add_step(const float* a, int64_t row_stride, const float* b) {
+    Vec bk[V];
 #pragma GCC unroll 2
-      for (int j = 0; j < V; ++j) bk[j] = load(b + k * b_stride + j * kLanes);
+    for (int j = 0; j < V; ++j) bk[j] = load(b + j * kLanes);
 #pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        const Vec ai = splat(a[i * row_stride + k * step]);
+    for (int i = 0; i < R; ++i) {
+      const Vec ai = splat(a[i * row_stride]);
 #pragma GCC unroll 2
-        for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
-      }
+      for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
     }
   }
 

@@ -9,6 +9,10 @@
 #include <omp.h>
 #endif
 
+#if defined(__SSE4_1__)
+#include <immintrin.h>
+#endif
+
 #include "../kernels.h"
 
 // For lambdas, which take the attribute after their parameters.
@@ -31,11 +35,76 @@ constexpr int kLanes = kVectorBytes / 4;
 
 typedef float Vec __attribute__((vector_size(kVectorBytes)));
 typedef int32_t IntVec __attribute__((vector_size(kVectorBytes)));
+typedef uint8_t ByteVec __attribute__((vector_size(kLanes)));
 typedef float UnalignedVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef int32_t UnalignedIntVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef uint8_t UnalignedByteVec __attribute__((vector_size(kLanes), aligned(1), may_alias));
 
 MNIST100_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+MNIST100_INLINE void store(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
+MNIST100_INLINE IntVec load(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }
 MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this is one broadcast
+
+MNIST100_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
+// Bit i tells whether lane i of a comparison holds. The extension has no such operation.
+MNIST100_INLINE uint32_t bits_of(IntVec holds) {
+#if defined(__AVX512DQ__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(holds));
+#elif defined(__AVX__) && !defined(MNIST100_VECTOR_BYTES)
+  return static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(holds)));
+#elif defined(__SSE4_1__) && !defined(MNIST100_VECTOR_BYTES)
+  return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(holds)));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= (static_cast<uint32_t>(holds[i]) & 1u) << i;
+  return bits;
+#endif
+}
+
+// Bytes to lanes and back; lanes hold 0..255. GCC 12 makes scalar code of __builtin_convertvector here.
+MNIST100_INLINE IntVec widen(const uint8_t* p) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<IntVec>(
+      _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return reinterpret_cast<IntVec>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__SSE4_1__) && !defined(MNIST100_VECTOR_BYTES)
+  return reinterpret_cast<IntVec>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+#else
+  return __builtin_convertvector(*reinterpret_cast<const UnalignedByteVec*>(p), IntVec);
+#endif
+}
+MNIST100_INLINE void narrow(uint8_t* p, IntVec v) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(v)));
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  const __m256i all = reinterpret_cast<__m256i>(v);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+#elif defined(__SSE4_1__) && !defined(MNIST100_VECTOR_BYTES)
+  const __m128i words = _mm_packus_epi32(reinterpret_cast<__m128i>(v), reinterpret_cast<__m128i>(v));
+  _mm_storeu_si32(p, _mm_packus_epi16(words, words));
+#else
+  *reinterpret_cast<UnalignedByteVec*>(p) = __builtin_convertvector(v, ByteVec);
+#endif
+}
+
+// Lane i is v[place[i]], 0 <= place[i] < kLanes.
+MNIST100_INLINE Vec permute(Vec v, IntVec place) {
+#if defined(__AVX512F__)
+  // The unmasked form starts from an undefined value, of which GCC 12 warns.
+  return _mm512_maskz_permutexvar_ps(0xffff, reinterpret_cast<__m512i>(place), v);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return _mm256_permutevar8x32_ps(v, reinterpret_cast<__m256i>(place));
+#else
+  Vec found;
+  for (int i = 0; i < kLanes; ++i) found[i] = v[place[i]];
+  return found;
+#endif
+}
 
 MNIST100_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 MNIST100_INLINE int64_t max_of(int64_t a, int64_t b) { return a < b ? b : a; }
