@@ -181,7 +181,10 @@ void sparse_backward(const ConvBlockShape& s, const float* dy, const float* x, c
       if (out.dx) input_gradient_1(g, taps, out.dx + at_x);
     } else {
       const SparseScratch own = SparseScratch::in(s, workers + worker * worker_size);
-      backward_sample(g, own, x + at_x, taps, out.dx ? out.dx + at_x : nullptr, dw, db);
+      const auto backward = s.c == 16   ? backward_sample<16>
+                            : s.c == 32 ? backward_sample<32>
+                                        : backward_sample<0>;
+      backward(g, own, x + at_x, taps, out.dx ? out.dx + at_x : nullptr, dw, db);
     }
   });
   if (single)

@@ -92,6 +92,21 @@ MNIST100_INLINE void narrow(uint8_t* p, IntVec v) {
 #endif
 }
 
+// Four floats from each of two places, side by side in the lower eight lanes. (Copied through memory, the
+// halves would stall the load of the whole.)
+MNIST100_INLINE Vec load_pair(const float* low, const float* high) {
+#if defined(__AVX512F__)
+  const __m256 pair = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+  return __builtin_shufflevector(pair, pair, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+#else
+  Vec pair = {};
+  for (int i = 0; i < 8 && i < kLanes; ++i) pair[i] = i < 4 ? low[i] : high[i - 4];
+  return pair;
+#endif
+}
+
 // Lane i is v[place[i]], 0 <= place[i] < kLanes.
 MNIST100_INLINE Vec permute(Vec v, IntVec place) {
 #if defined(__AVX512F__)

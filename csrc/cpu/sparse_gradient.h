@@ -105,21 +105,28 @@ void collect_row(const ConvBlockShape& s, const SparseScratch& own) {
 }
 
 // dw (oc,3,3,c) += x at the taps of every live window times its gradient.
+template <int C>
 void add_weight_gradient(const ConvBlockShape& s, const SparseScratch& own, const float* x, float* dw) {
-  const int64_t down = s.x().row();
+  const int64_t channels = C ? C : s.c, down = s.x().row();
   for (int64_t o = 0; o < s.oc; ++o) {
     const int32_t* offsets = own.list_offsets + o * own.capacity;
     const float* gradients = own.list_gradients + o * own.capacity;
-    for (int64_t c = 0; c < s.c; c += kLanes) {
+    const int64_t count = own.counts[o];
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      const float *top = x + c, *middle = top + down, *bottom = middle + down;
       Vec sum[9] = {};
-      for (int64_t i = 0; i < own.counts[o]; ++i) {
+      for (int64_t i = 0; i < count; ++i) {
         const Vec gradient = splat(gradients[i]);
-        const float* taps = x + offsets[i] + c;
-#pragma GCC unroll 9
-        for (int t = 0; t < 9; ++t) sum[t] += gradient * load(taps + t / 3 * down + t % 3 * s.c);
+        const int64_t offset = offsets[i];
+#pragma GCC unroll 3
+        for (int j = 0; j < 3; ++j) {
+          sum[j] += gradient * load(top + offset + j * channels);
+          sum[3 + j] += gradient * load(middle + offset + j * channels);
+          sum[6 + j] += gradient * load(bottom + offset + j * channels);
+        }
       }
       for (int t = 0; t < 9; ++t) {
-        float* at = dw + (o * 9 + t) * s.c + c;
+        float* at = dw + (o * 9 + t) * channels + c;
         store(at, load(at) + sum[t]);
       }
     }
@@ -175,27 +182,30 @@ MNIST100_INLINE void add_place(uint64_t bits, const float* dy, const float* taps
 }
 
 // dx of one sample += what pooled row py gives; taps (oc,3,3,c).
+template <int C>
 void add_input_gradient(const ConvBlockShape& s, int64_t py, const SparseScratch& own, const float* taps,
                         float* dx) {
-  const int64_t down = s.x().row();
+  const int64_t channels = C ? C : s.c, down = s.x().row();
   for (int64_t px = 0; px < s.pw(); ++px)
     for (int64_t group = 0; group < own.groups; ++group) {
       const LiveBits& bits = own.bits[px * own.groups + group];
       const float* dy = own.gradients + px * s.oc + 64 * group;
-      for (int64_t c = 0; c < s.c; c += kLanes) {
-        const float* w = taps + 64 * group * 9 * s.c + c;
-        float* corner = dx + 2 * py * down + 2 * px * s.c + c;
+      for (int64_t c = 0; c < channels; c += kLanes) {
+        const float* w = taps + 64 * group * 9 * channels + c;
+        float* corner = dx + 2 * py * down + 2 * px * channels + c;
         if constexpr (kVectorBytes == 64) {
-          add_window(bits, dy, w, s.c, corner, down);
+          add_window(bits, dy, w, channels, corner, down);
         } else {
           for (int i = 0; i < 4; ++i)
-            add_place(bits.at[i], dy, w, s.c, corner + (i >> 1) * down + (i & 1) * s.c, down);
+            add_place(bits.at[i], dy, w, channels, corner + (i >> 1) * down + (i & 1) * channels, down);
         }
       }
     }
 }
 
-// dx: a padded sample, or null; dw (oc,3,3,c) and db (oc) are added to.
+// dx: a padded sample, or null; dw (oc,3,3,c) and db (oc) are added to. C is the number of input channels
+// where it is known, so that the taps' distances are constants, else 0.
+template <int C>
 void backward_sample(const PooledGradient& g, const SparseScratch& own, const float* x, const float* taps,
                      float* dx, float* dw, float* db) {
   const ConvBlockShape& s = g.s;
@@ -204,9 +214,9 @@ void backward_sample(const PooledGradient& g, const SparseScratch& own, const fl
   for (int64_t py = 0; py < s.ph(); ++py) {
     decode_row(g, py, own, db);
     collect_row(s, own);
-    if (dx) add_input_gradient(s, py, own, taps, dx);
+    if (dx) add_input_gradient<C>(s, py, own, taps, dx);
   }
-  add_weight_gradient(s, own, x, dw);
+  add_weight_gradient<C>(s, own, x, dw);
 }
 
 // --- one input channel ---------------------------------------------------------------------------------
@@ -215,16 +225,6 @@ typedef float Quad __attribute__((vector_size(16)));
 typedef float UnalignedQuad __attribute__((vector_size(16), aligned(4), may_alias));
 
 MNIST100_INLINE Quad load_quad(const float* p) { return *reinterpret_cast<const UnalignedQuad*>(p); }
-
-// Rows `row` and `row + 1` of a window's 4x4 patch, side by side in the lower eight lanes.
-MNIST100_INLINE Vec row_pair(const float* patch, int64_t down) {
-  Vec pair = {};
-  if constexpr (kLanes >= 8) {
-    __builtin_memcpy(&pair, patch, 16);
-    __builtin_memcpy(reinterpret_cast<char*>(&pair) + 16, patch + down, 16);
-  }
-  return pair;
-}
 
 // dw (3,3,oc) += the patch value that each output channel's place picks, times its gradient.
 void add_weight_gradient_1(const PooledGradient& g, const float* x, float* dw, float* db) {
@@ -237,8 +237,9 @@ void add_weight_gradient_1(const PooledGradient& g, const float* x, float* dw, f
       for (int64_t px = 0; px < s.pw(); ++px) {
         const LiveVec w(g.dy + at_y + px * s.oc, g.y + at_y + px * s.oc, g.argmax + row + px * s.oc);
         const float* patch = x + 2 * py * down + 2 * px;
-        const Vec pairs[3] = {row_pair(patch, down), row_pair(patch + down, down),
-                              row_pair(patch + 2 * down, down)};
+        Vec pairs[3];  // rows i and i + 1 of the window's 4x4 patch
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; ++i) pairs[i] = load_pair(patch + i * down, patch + (i + 1) * down);
         // Place 0..3 is lane 0, 1, 4, 5 of a pair.
         const IntVec lane = w.place + (w.place & 2);
         bias += w.gradient;
