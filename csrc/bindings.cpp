@@ -49,7 +49,8 @@ void require_shape(const Array<T>& a, const std::vector<py::ssize_t>& shape) {
 template <class T>
 Array<T> empty(const std::vector<py::ssize_t>& shape) {
   size_t bytes = sizeof(T);
-  for (py::ssize_t size : shape) bytes *= static_cast<size_t>(size);
+  for (py::ssize_t size : shape)
+    if (__builtin_mul_overflow(bytes, static_cast<size_t>(size), &bytes)) throw std::bad_alloc();
   void* block = acquire(bytes);
   const py::capsule owner(block, release);
   return Array<T>(shape, static_cast<const T*>(block), owner);
@@ -262,6 +263,39 @@ py::tuple conv_block_backward(const Array<T>& dy, const Array<T>& x, const Array
 }
 
 template <class T>
+ConvSameShape same_shape(const Array<T>& x, const Array<T>& w, const Pair& y_border) {
+  const Image d = image_of(x), k = image_of(w);
+  require(k[2] % 2 == 1 && k[3] % 2 == 1, "the kernel is not odd");
+  require(d[3] == k[1], "x and w have different channels");
+  const ConvSameShape s = {
+      d[0], d[3], d[1] - 2 * (k[2] / 2), d[2] - 2 * (k[3] / 2), k[0], k[2], k[3], y_border[0], y_border[1]};
+  require(s.h >= 1 && s.w >= 1 && y_border[0] >= 0 && y_border[1] >= 0, "x is too small for its border");
+  return s;
+}
+
+template <class T>
+Array<T> conv_same(const Array<T>& x, const Array<T>& w, const Maybe<T>& b, bool relu, const Pair& y_border) {
+  const ConvSameShape s = same_shape(x, w, y_border);
+  if (b) require_shape(*b, {s.oc});
+  Array<T> y = empty<T>(padded_dims(s.y()));
+  call(kernels<T>().conv_same, s, x.data(), w.data(), data_or_null(b), relu, y.mutable_data());
+  return y;
+}
+
+template <class T>
+py::tuple conv_same_backward(const Array<T>& dy, const Array<T>& x, const Maybe<T>& y, const Array<T>& w,
+                             const Pair& y_border, bool need_dx) {
+  const ConvSameShape s = same_shape(x, w, y_border);
+  require_shape(dy, padded_dims(s.y()));
+  if (y) require_shape(*y, padded_dims(s.y()));
+  Maybe<T> dx = empty_if<T>(need_dx, padded_dims(s.x()));
+  Array<T> dw = empty<T>({s.oc, s.c, s.kh, s.kw}), db = empty<T>({s.oc});
+  call(kernels<T>().conv_same_backward, s, dy.data(), x.data(), data_or_null(y), w.data(),
+       mutable_or_null(dx), dw.mutable_data(), db.mutable_data());
+  return py::make_tuple(dx, dw, db);
+}
+
+template <class T>
 LinearShape linear_shape(const Array<T>& x, const Array<T>& w) {
   require(x.ndim() == 2 && w.ndim() == 2 && dim(x, 1) == dim(w, 1), "x and w do not fit");
   return {dim(x, 0), dim(x, 1), dim(w, 0)};
@@ -433,6 +467,9 @@ void define_ops(py::module_& m) {
   MNIST100_DEF(conv_block, array("x"), array("w"), array("b"), arg("y_border"));
   MNIST100_DEF(conv_block_backward, array("dy"), array("x"), array("y"), array("argmax"), array("w"),
                arg("y_border"), arg("need_dx"));
+  MNIST100_DEF(conv_same, array("x"), array("w"), array_or_none("b"), arg("relu"), arg("y_border"));
+  MNIST100_DEF(conv_same_backward, array("dy"), array("x"), array_or_none("y"), array("w"), arg("y_border"),
+               arg("need_dx"));
   MNIST100_DEF(linear, array("x"), array("w"), array_or_none("b"));
   MNIST100_DEF(linear_backward, array("dy"), array("x"), array("w"), arg("need_dx"));
   MNIST100_DEF(relu, array("x"));

@@ -58,6 +58,14 @@ struct ConvBlockShape {
   MNIST100_INLINE PaddedShape y() const { return {n, oc, ph(), pw(), ybh, ybw}; }
 };
 
+// Convolution (stride 1, odd kernel, "same" padding). x is padded NHWC with border (kh/2, kw/2); y is padded
+// NHWC with border (ybh, ybw).
+struct ConvSameShape {
+  int64_t n, c, h, w, oc, kh, kw, ybh, ybw;
+  MNIST100_INLINE PaddedShape x() const { return {n, c, h, w, kh / 2, kw / 2}; }
+  MNIST100_INLINE PaddedShape y() const { return {n, oc, h, w, ybh, ybw}; }
+};
+
 // x (n,in) -> y (n,out) with w (out,in).
 struct LinearShape {
   int64_t n, in, out;
@@ -131,6 +139,14 @@ struct Kernels {
   // where y > 0. dx (null: not wanted) in x's layout, border unspecified; dw (oc,c,kh,kw); db (oc).
   void (*conv_block_backward)(const ConvBlockShape&, const T* dy, const T* x, const T* y,
                               const uint8_t* argmax, const T* w, T* dx, T* dw, T* db, int threads);
+
+  // y.interior = conv(x, w) + b, with relu its positive part; y.border = 0. w (oc,c,kh,kw); b (oc) may be
+  // null.
+  void (*conv_same)(const ConvSameShape&, const T* x, const T* w, const T* b, bool relu, T* y, int threads);
+  // dy in y's layout (border ignored). y: the forward pass's with relu, a gradient then passes where y > 0;
+  // null without. dx (null: not wanted) in x's layout, border unspecified; dw (oc,c,kh,kw); db (oc).
+  void (*conv_same_backward)(const ConvSameShape&, const T* dy, const T* x, const T* y, const T* w, T* dx,
+                             T* dw, T* db, int threads);
 
   // y = x w^T + b; b (out) may be null.
   void (*linear)(const LinearShape&, const T* x, const T* w, const T* b, T* y, int threads);

@@ -62,25 +62,13 @@ void careful_row(const Correlation& f, int64_t windows, const float* x, int64_t 
   pool_rows(row, windows, buffer, bottom, f.oc);
 }
 
-// The border of one padded sample.
-void zero_border(const PaddedShape& s, float* sample) {
-  const size_t band = sizeof(float) * static_cast<size_t>(s.bh * s.row());
-  const size_t side = sizeof(float) * static_cast<size_t>(s.bw * s.c);
-  __builtin_memset(sample, 0, band);
-  for (int64_t y = 0; y < s.h; ++y) {
-    __builtin_memset(sample + s.at(0, y, 0) - s.bw * s.c, 0, side);
-    __builtin_memset(sample + s.at(0, y, s.w), 0, side);
-  }
-  __builtin_memset(sample + (s.bh + s.h) * s.row(), 0, band);
-}
-
 }  // namespace
 
 void conv_block(const ConvBlockShape& s, const float* x, const float* w, const float* b, float* y,
                 uint8_t* argmax, int threads) {
   const int64_t ocp = round_up(s.oc, kLanes);
   const bool transformed = s.kh == 3 && s.kw == 3 && s.c % kLanes == 0;
-  Correlation f = {s.c, ocp, s.kh, s.kw, nullptr, nullptr};
+  Correlation f = {s.c, ocp, s.kh, s.kw, nullptr, nullptr, false};
   const int64_t packed_size = round_up(ocp * f.taps() + ocp, 16);
   const int64_t transformed_size = transformed ? Winograd::weights_size(s.c, ocp) : 0;
   const int64_t worker_size =

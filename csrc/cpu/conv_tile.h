@@ -7,6 +7,10 @@
 namespace mnist100 {
 namespace {
 
+// Output pixels a tile: with AVX-512 14 x 2 accumulators + 2 + 1 registers of 32, which 14, 28 and 56 pixels
+// fill without a rest.
+constexpr int kPixels = kVectorBytes == 64 ? 14 : kRows;
+
 // Weights of a correlation as the register tile wants them. Output channels are cut into panels of kCols
 // and, if at most kLanes are left, one of kLanes; panel p lies at weights + p * kCols * taps as
 // [kh][kw * c][width]. `oc` is rounded up to whole vectors.
@@ -14,6 +18,7 @@ struct Correlation {
   int64_t c, oc, kh, kw;
   const float* weights;
   const float* bias;  // (oc), or null
+  bool relu;
 
   MNIST100_INLINE int64_t run() const { return kw * c; }
   MNIST100_INLINE int64_t taps() const { return kh * kw * c; }
@@ -58,13 +63,14 @@ template <int V>
 void correlate_panel(const Correlation& f, int64_t first, int64_t width, const float* x, int64_t x_row,
                      float* out, int64_t stride) {
   const float* weights = f.weights + first * f.taps();
-  for_each_run<kRows>(width, [&](auto count, int64_t pixel) MNIST100_LAMBDA_INLINE {
+  for_each_run<kPixels>(width, [&](auto count, int64_t pixel) MNIST100_LAMBDA_INLINE {
     Tile<decltype(count)::value, V> tile;
     tile.clear();
     for (int64_t ky = 0; ky < f.kh; ++ky)
       tile.add_product(f.run(), x + ky * x_row + pixel * f.c, f.c, 1, weights + ky * f.run() * V * kLanes,
                        V * kLanes);
     if (f.bias) tile.add_row(f.bias + first);
+    if (f.relu) tile.clip_negative();
     tile.store_to(out + pixel * stride + first, stride);
   });
 }
@@ -75,6 +81,35 @@ void correlate_row(const Correlation& f, int64_t width, const float* x, int64_t 
   for_each_panel(f.oc, [&](auto vecs, int64_t first) {
     correlate_panel<decltype(vecs)::value>(f, first, width, x, x_row, out, stride);
   });
+}
+
+// A whole sample: interiors of `in` -> `out`, images of the same size, the border of `in` being (kh/2, kw/2).
+// `row` holds in.w * f.oc floats and is used where out.c is not a whole number of vectors.
+[[maybe_unused]] void correlate_sample(const Correlation& f, const PaddedShape& in, const float* x,
+                                       const PaddedShape& out, float* y, float* row) {
+  for (int64_t iy = 0; iy < in.h; ++iy) {
+    float* to = y + out.at(0, iy, 0);
+    const float* first_tap = x + iy * in.row();
+    if (f.oc == out.c) {
+      correlate_row(f, in.w, first_tap, in.row(), to, out.c);
+      continue;
+    }
+    correlate_row(f, in.w, first_tap, in.row(), row, f.oc);
+    for (int64_t ix = 0; ix < in.w; ++ix)
+      for (int64_t c = 0; c < out.c; ++c) to[ix * out.c + c] = row[ix * f.oc + c];
+  }
+}
+
+// The border of one padded sample.
+MNIST100_INLINE void zero_border(const PaddedShape& s, float* sample) {
+  const size_t band = sizeof(float) * static_cast<size_t>(s.bh * s.row());
+  const size_t side = sizeof(float) * static_cast<size_t>(s.bw * s.c);
+  __builtin_memset(sample, 0, band);
+  for (int64_t y = 0; y < s.h; ++y) {
+    __builtin_memset(sample + s.at(0, y, 0) - s.bw * s.c, 0, side);
+    __builtin_memset(sample + s.at(0, y, s.w), 0, side);
+  }
+  __builtin_memset(sample + (s.bh + s.h) * s.row(), 0, band);
 }
 
 }  // namespace

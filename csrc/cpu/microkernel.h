@@ -50,6 +50,13 @@ struct Tile {
       for (int j = 0; j < V; ++j) at[i][j] += load(row + j * kLanes);
   }
 
+  MNIST100_INLINE void clip_negative() {  // a NaN is kept
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < V; ++j) at[i][j] = at[i][j] < Vec{} ? Vec{} : at[i][j];
+  }
+
   MNIST100_INLINE void store_to(float* c, int64_t stride) const {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)

@@ -25,6 +25,8 @@ MNIST100_DECLARE(pad_nhwc);
 MNIST100_DECLARE(unpad_nhwc);
 MNIST100_DECLARE(conv_block);
 MNIST100_DECLARE(conv_block_backward);
+MNIST100_DECLARE(conv_same);
+MNIST100_DECLARE(conv_same_backward);
 MNIST100_DECLARE(linear);
 MNIST100_DECLARE(linear_backward);
 MNIST100_DECLARE(relu);
@@ -65,6 +67,10 @@ void product_parallel(const Product& p, int threads);
 // One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). The second adds to dx.
 void im2col_sample(const Conv2dShape& s, const float* x, float* cols);
 void col2im_sample(const Conv2dShape& s, const float* cols, float* dx);
+
+// One sample of pad_nhwc and unpad_nhwc.
+void pad_sample(const PaddedShape& s, const float* x, float* y);
+void unpad_sample(const PaddedShape& s, const float* x, float* y);
 
 // out[i] = sum over chunks, in order, of partial[chunk * size + i].
 void sum_partials(int64_t size, int64_t chunks, const float* partial, float* out, int threads);

@@ -41,6 +41,12 @@ typedef int32_t UnalignedIntVec __attribute__((vector_size(kVectorBytes), aligne
 typedef uint8_t UnalignedByteVec __attribute__((vector_size(kLanes), aligned(1), may_alias));
 
 MNIST100_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+MNIST100_INLINE Vec load_first(const float* p, int64_t lanes) {  // zero beyond
+  if (lanes >= kLanes) return load(p);
+  Vec v = {};
+  for (int64_t i = 0; i < lanes; ++i) v[i] = p[i];
+  return v;
+}
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 MNIST100_INLINE void store(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
 MNIST100_INLINE IntVec load(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }

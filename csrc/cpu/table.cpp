@@ -18,6 +18,8 @@ constinit const Kernels<float> MNIST100_ISA::table = {
     unpad_nhwc,
     conv_block,
     conv_block_backward,
+    conv_same,
+    conv_same_backward,
     linear,
     linear_backward,
     relu,
