@@ -35,6 +35,17 @@ typedef float UnalignedVec __attribute__((vector_size(kVectorBytes), aligned(4),
 
 MNIST100_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+
+typedef int32_t UnalignedIntVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+
+MNIST100_INLINE IntVec load_ints(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }
+MNIST100_INLINE void store_ints(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
+MNIST100_INLINE IntVec ints_from(int32_t first, int32_t step) {  // first, first + step, ...
+  IntVec lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i;
+  return lanes * step + first;
+}
+
 MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this is one broadcast
 
 MNIST100_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
