@@ -86,7 +86,9 @@ def test_any_place_in_the_plane_serves_as_argmax(variant: str, shape: Pool) -> N
     window = shape.kernel, shape.stride, shape.padding
     y, argmax = F.max_pool2d(x, *window)
     rng = np.random.default_rng(0)
-    odd = rng.random(argmax.shape) < 1 / argmax[0, 0].size  # about one a plane; some planes have none
+    odd = (
+        rng.random(argmax.shape) < 1 / argmax[0, 0].size
+    )  # about one a plane; some planes have none
     argmax[odd] = rng.integers(0, shape.h * shape.w, odd.sum())
     dy = whole(*y.shape, seed=1)
     arguments = dy, argmax, x.shape, *window

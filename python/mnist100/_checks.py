@@ -6,7 +6,7 @@ import math
 import operator
 import reprlib
 from collections.abc import Sequence
-from typing import Any, SupportsIndex, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -106,11 +106,11 @@ def apart(name: str, value: Array, **others: Array) -> None:
 
 def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     """A Python or NumPy integer in [low, high]."""
-    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+    if isinstance(value, bool):
         raise fail_type(name, describe(value), "an integer")
     try:
-        number = operator.index(value)
-    except TypeError as error:  # an array of several
+        number = operator.index(value)  # type: ignore[arg-type]  # what has none raises a TypeError
+    except TypeError as error:
         raise fail_type(name, describe(value), "an integer") from error
     if number < low or (high is not None and number > high):
         wants = f"at least {low}" if high is None else f"{low} to {high}"
