@@ -82,6 +82,18 @@ auto call(F kernel, A... args) {
   return kernel(args..., num_threads());
 }
 
+[[noreturn]] void fail_index(const char* name, int64_t got, int64_t stop, const char* of) {
+  throw py::value_error(std::string(name) + ": got the index " + std::to_string(got) + ", wants 0 to " +
+                        std::to_string(stop - 1) + ": " + of);
+}
+
+// The one check of an index array, without the GIL.
+template <class T>
+void require_below(const char* name, const T* values, int64_t size, T stop, const char* of) {
+  const int64_t bad = call([=](int threads) { return first_outside(size, values, stop, threads); });
+  if (bad >= 0) fail_index(name, values[bad], stop, of);
+}
+
 // Sizes are multiplied freely further on: nothing may come near the end of int64_t.
 void require_countable(const std::vector<int64_t>& factors) {
   constexpr int64_t kLimit = int64_t{1} << 48;  // elements, a pebibyte of floats
@@ -192,9 +204,10 @@ Array<T> max_pool2d_backward(const Array<T>& dy, const Array<int32_t>& argmax, c
   const Pool2dShape s = pool_shape(x_shape, kernel, stride, padding);
   require_shape(dy, {s.n, s.c, s.oh(), s.ow()});
   require_shape(argmax, {s.n, s.c, s.oh(), s.ow()});
+  require(s.h <= INT32_MAX / s.w, "a plane has more places than int32");
+  require_below("argmax", argmax.data(), argmax.size(), static_cast<int32_t>(s.h * s.w),
+                "places in the h·w plane");
   Array<T> dx = empty<T>({s.n, s.c, s.h, s.w});
-  for (py::ssize_t i = 0; i < argmax.size(); ++i)
-    require(argmax.data()[i] >= 0 && argmax.data()[i] < s.h * s.w, "argmax lies outside the image");
   call(kernels<T>().max_pool2d_backward, s, dy.data(), argmax.data(), dx.mutable_data());
   return dx;
 }
@@ -372,8 +385,7 @@ template <class T>
 py::tuple softmax_cross_entropy(const Array<T>& logits, const Array<int64_t>& labels) {
   require(logits.ndim() == 2 && dim(logits, 0) > 0 && dim(logits, 1) > 0, "logits is not (n, classes)");
   require_shape(labels, {dim(logits, 0)});
-  for (py::ssize_t i = 0; i < labels.size(); ++i)
-    require(labels.data()[i] >= 0 && labels.data()[i] < dim(logits, 1), "a label lies outside the classes");
+  require_below("labels", labels.data(), labels.size(), dim(logits, 1), "the classes of logits");
   Array<T> dlogits = empty<T>(shape_of(logits));
   const double loss = call(kernels<T>().softmax_cross_entropy, dim(logits, 0), dim(logits, 1), logits.data(),
                            labels.data(), dlogits.mutable_data());
@@ -419,13 +431,10 @@ Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pai
   require_shape(mean, {28, 56});
   require_shape(inv_std, {28, 56});
   require(shift >= 0 && shift <= 56, "shift lies outside 0..56");
-  for (py::ssize_t i = 0; i < samples.size(); ++i) {
-    const int64_t sample = samples.data()[i];
-    require(sample >= 0 && sample < dim(pairs, 0), "samples has an index outside pairs");
-    for (int64_t half = 0; half < 2; ++half) {
-      const int32_t digit = pairs.data()[2 * sample + half];
-      require(digit >= 0 && digit < dim(digits, 0), "pairs has an index outside digits");
-    }
+  require_below("samples", samples.data(), samples.size(), dim(pairs, 0), "rows of pairs");
+  for (py::ssize_t i = 0; i < 2 * samples.size(); ++i) {  // of pairs, only the rows that are read
+    const int32_t digit = pairs.data()[2 * samples.data()[i / 2] + i % 2];
+    if (digit < 0 || digit >= dim(digits, 0)) fail_index("pairs", digit, dim(digits, 0), "rows of digits");
   }
   Array<float> y = empty<float>({dim(samples, 0), 1, 28, 56});
   const InputParams p = {rotate, scale, shear, translate, contrast, brightness, clip, shift};

@@ -202,6 +202,10 @@ const char* best_isa();
 // random_keys[i]: 64 bits from the Philox block with counter (i, purpose, step).
 void random_keys(int64_t size, Stream stream, uint64_t* keys);
 
+// The first i for which values[i] lies outside [0, stop), or -1.
+int64_t first_outside(int64_t size, const int32_t* values, int32_t stop, int threads);
+int64_t first_outside(int64_t size, const int64_t* values, int64_t stop, int threads);
+
 // This thread's scratch block, at least `bytes` long and 64-byte aligned, valid until the thread's
 // next call. Throws std::bad_alloc. Kernels call it outside parallel regions, and hold no block of their own
 // while they call another kernel that does.

@@ -1,45 +1,112 @@
 // ReLU and dropout, element by element; the compiler makes vectors of these loops.
-#include "../philox.h"
 #include "ops.h"
+#include "philox_simd.h"
 
 namespace mnist100::MNIST100_ISA {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // 64 KiB of each array a chunk; a multiple of a Philox block's 4
+typedef uint8_t Bytes __attribute__((vector_size(kVectorBytes)));
+
+// The low bytes of the lanes of two vectors.
+MNIST100_INLINE void store_bytes(uint8_t* to, UintVec a, UintVec b) {
+  if constexpr (kLanes == 16) {  // AVX-512 narrows in one instruction, but has no byte shuffle across lanes
+    typedef uint8_t Narrow __attribute__((vector_size(kLanes)));
+    const Narrow narrow[2] = {__builtin_convertvector(a, Narrow), __builtin_convertvector(b, Narrow)};
+    __builtin_memcpy(to, narrow, sizeof narrow);
+  } else {
+    const Bytes narrow = shuffled<[](int i) { return i < 2 * kLanes ? 4 * i : -1; }>(
+        reinterpret_cast<Bytes>(a), reinterpret_cast<Bytes>(b));
+    __builtin_memcpy(to, &narrow, 2 * kLanes);
+  }
+}
+
+// kept ? x : 0, lane by lane; kept is all ones or all zeros.
+MNIST100_INLINE Vec masked(UintVec kept, Vec x) {
+  return reinterpret_cast<Vec>(reinterpret_cast<UintVec>(x) & kept);
+}
+
+// Inverted dropout: an element is kept if its bits >= p * 2^32, over the integers.
+class Dropout {
+ public:
+  static constexpr int64_t kStep = 4 * PhiloxSimd::kBlocks;
+
+  MNIST100_INLINE Dropout(double p, Stream stream) : bits_(stream, kDropout) {
+    const double limit = __builtin_ceil(p * 0x1p32);
+    scale_ = static_cast<float>(1.0 / (1.0 - p));
+    all_dropped_ = limit == 0x1p32 ? -1u : 0;  // p is so near 1 that no word reaches the limit
+    limit_ = static_cast<uint32_t>(static_cast<uint64_t>(limit));
+  }
+
+  // kStep elements, of which x, y and mask are the first and `at`, a multiple of 4, the place. y may be x.
+  MNIST100_INLINE void step(int64_t at, const float* x, float* y, uint8_t* mask) const {
+    const PhiloxWords bits = bits_.words(static_cast<uint64_t>(at / 4));
+    UintVec kept[2];
+    for (int v = 0; v < 2; ++v) {
+      kept[v] = reinterpret_cast<UintVec>(bits.at[v] >= limit_) & ~all_dropped_;
+      store(y + v * kLanes, masked(kept[v], load(x + v * kLanes) * scale_));
+    }
+    store_bytes(mask, kept[0] & 1, kept[1] & 1);
+  }
+
+ private:
+  PhiloxSimd bits_;
+  float scale_;
+  uint32_t limit_, all_dropped_;
+};
+
+void dropout_range(int64_t begin, int64_t end, double p, Stream stream, const float* x, float* y,
+                   uint8_t* mask) {
+  constexpr int64_t kStep = Dropout::kStep;
+  const Dropout dropout(p, stream);
+  int64_t i = begin;
+  for (; i + kStep <= end; i += kStep) dropout.step(i, x + i, y + i, mask + i);
+  if (i == end) return;
+  const size_t rest = static_cast<size_t>(end - i);
+  float values[kStep] = {};
+  uint8_t kept[kStep];
+  __builtin_memcpy(values, x + i, rest * sizeof(float));
+  dropout.step(i, values, values, kept);
+  __builtin_memcpy(y + i, values, rest * sizeof(float));
+  __builtin_memcpy(mask + i, kept, rest);
+}
+
+void relu_range(int64_t begin, int64_t end, const float* x, float* y) {
+  for (int64_t i = begin; i < end; ++i) y[i] = x[i] < 0 ? 0 : x[i];
+}
+
+void relu_backward_range(int64_t begin, int64_t end, const float* dy, const float* y, float* dx) {
+  for (int64_t i = begin; i < end; ++i) dx[i] = y[i] > 0 ? dy[i] : 0;
+}
+
+void dropout_backward_range(int64_t begin, int64_t end, float scale, const float* dy, const uint8_t* mask,
+                            float* dx) {
+  for (int64_t i = begin; i < end; ++i) {
+    const float scaled = dy[i] * scale;
+    dx[i] = mask[i] ? scaled : 0;
+  }
+}
 
 }  // namespace
 
 void relu(int64_t size, const float* x, float* y, int threads) {
-  parallel_ranges(size, kGrain, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) y[i] = x[i] < 0 ? 0 : x[i];
-  });
+  parallel_ranges(size, kGrain, threads, [=](int64_t begin, int64_t end) { relu_range(begin, end, x, y); });
 }
 
 void relu_backward(int64_t size, const float* dy, const float* y, float* dx, int threads) {
-  parallel_ranges(size, kGrain, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) dx[i] = y[i] > 0 ? dy[i] : 0;
-  });
+  parallel_ranges(size, kGrain, threads,
+                  [=](int64_t begin, int64_t end) { relu_backward_range(begin, end, dy, y, dx); });
 }
 
 void dropout(int64_t size, double p, Stream stream, const float* x, float* y, uint8_t* mask, int threads) {
-  const float scale = static_cast<float>(1.0 / (1.0 - p));
-  // bits >= p * 2^32 over the integers; p < 1, so the limit fits a word unless it rounds up to 2^32.
-  const uint64_t limit = static_cast<uint64_t>(__builtin_ceil(p * 0x1p32));
-  parallel_ranges(size, kGrain, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t first = begin; first < end; first += 4) {
-      const Bits4 bits = philox(stream, kDropout, static_cast<uint64_t>(first / 4));
-      for (int64_t i = first; i < min_of(end, first + 4); ++i) {
-        mask[i] = bits.w[i - first] >= limit;
-        y[i] = mask[i] ? x[i] * scale : 0;
-      }
-    }
-  });
+  parallel_ranges(size, kGrain, threads,
+                  [=](int64_t begin, int64_t end) { dropout_range(begin, end, p, stream, x, y, mask); });
 }
 
 void dropout_backward(int64_t size, double p, const float* dy, const uint8_t* mask, float* dx, int threads) {
   const float scale = static_cast<float>(1.0 / (1.0 - p));
-  parallel_ranges(size, kGrain, threads, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) dx[i] = mask[i] ? dy[i] * scale : 0;
+  parallel_ranges(size, kGrain, threads, [=](int64_t begin, int64_t end) {
+    dropout_backward_range(begin, end, scale, dy, mask, dx);
   });
 }
 

@@ -48,8 +48,14 @@ MNIST100_INLINE Vec load_first(const float* p, int64_t lanes) {  // zero beyond
   return v;
 }
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
-MNIST100_INLINE void store(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
-MNIST100_INLINE IntVec load(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }
+MNIST100_INLINE IntVec load_ints(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }
+MNIST100_INLINE void store_ints(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
+MNIST100_INLINE IntVec ints_from(int32_t first, int32_t step) {  // first, first + step, ...
+  IntVec lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i;
+  return lanes * step + first;
+}
+
 MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this is one broadcast
 
 MNIST100_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }

@@ -73,8 +73,6 @@ void decode_row(const PooledGradient& g, int64_t py, const SparseScratch& own, f
   const ConvBlockShape& s = g.s;
   const int32_t down = static_cast<int32_t>(s.x().row()), right = static_cast<int32_t>(s.c);
   const int64_t at_y = s.y().at(0, py, 0), row = py * s.pw() * s.oc;
-  IntVec lane;
-  for (int i = 0; i < kLanes; ++i) lane[i] = i;
   const int32_t capacity = static_cast<int32_t>(own.capacity);
   for (int64_t px = 0; px < s.pw(); ++px) {
     const int32_t corner = static_cast<int32_t>(2 * py) * down + static_cast<int32_t>(2 * px) * right;
@@ -83,10 +81,10 @@ void decode_row(const PooledGradient& g, int64_t py, const SparseScratch& own, f
       const int64_t at = px * s.oc + o;
       const LiveVec w(g.dy + at_y + at, g.y + at_y + at, g.argmax + row + at);
       store(own.gradients + at, w.gradient);
-      store(own.offsets + at, corner + (w.place >> 1) * down + (w.place & 1) * right);
-      const IntVec count = load(own.counts + o);
-      store(own.slots + at, (lane + static_cast<int32_t>(o)) * capacity + count);
-      store(own.counts + o, count - w.live);  // a comparison that holds is -1
+      store_ints(own.offsets + at, corner + (w.place >> 1) * down + (w.place & 1) * right);
+      const IntVec count = load_ints(own.counts + o);
+      store_ints(own.slots + at, ints_from(static_cast<int32_t>(o) * capacity, capacity) + count);
+      store_ints(own.counts + o, count - w.live);  // a comparison that holds is -1
       store(db + o, load(db + o) + w.gradient);
       if (o % 64 == 0) bits[o / 64] = {};
       for (int i = 0; i < 4; ++i)
