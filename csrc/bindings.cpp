@@ -421,6 +421,12 @@ double sum_squares(const Array<T>& x) {
   return call(kernels<T>().sum_squares, x.size(), x.data());
 }
 
+template <class T>
+void fma_rounds(Array<T> y, double a, double b, int64_t rounds) {
+  require(rounds >= 0, "rounds is negative");
+  call(kernels<T>().fma_rounds, y.size(), rounds, static_cast<T>(a), static_cast<T>(b), y.mutable_data());
+}
+
 Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pairs,
                          const Array<int64_t>& samples, const Array<float>& mean, const Array<float>& inv_std,
                          double clip, double rotate, double scale, double shear, double translate,
@@ -493,6 +499,7 @@ void define_ops(py::module_& m) {
                arg("l2"));
   MNIST100_DEF(ema_update, array("average"), array("param"), arg("decay"));
   MNIST100_DEF(sum_squares, array("x"));
+  MNIST100_DEF(fma_rounds, array("y"), arg("a"), arg("b"), arg("rounds"));
 }
 
 void define_input(py::module_& m) {

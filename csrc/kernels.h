@@ -186,6 +186,9 @@ struct Kernels {
   void (*input_batch)(int64_t n, const InputParams&, Stream stream, const uint8_t* digits,
                       const int32_t* pairs, const int64_t* samples, const float* mean, const float* inv_std,
                       float* y, int threads);
+
+  // y[i] = a * y[i] + b, `rounds` times over without touching memory: the measure of peak arithmetic.
+  void (*fma_rounds)(int64_t size, int64_t rounds, T a, T b, T* y, int threads);
 };
 
 // The kernels in use, chosen at import (dispatch.cpp). double always means the reference.

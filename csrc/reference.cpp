@@ -452,6 +452,12 @@ void input_batch(int64_t n, const InputParams& p, Stream stream, const uint8_t* 
 }
 
 template <class T>
+void fma_rounds(int64_t size, int64_t rounds, T a, T b, T* y, int) {
+  for (int64_t i = 0; i < size; ++i)
+    for (int64_t round = 0; round < rounds; ++round) y[i] = a * y[i] + b;
+}
+
+template <class T>
 constexpr Kernels<T> filled = {
     "reference",   gemm<T>,
     im2col<T>,     col2im<T>,
@@ -466,7 +472,7 @@ constexpr Kernels<T> filled = {
     softmax<T>,    softmax_cross_entropy<T>,
     adam_step<T>,  sgd_step<T>,
     ema_update<T>, sum_squares<T>,
-    input_batch,
+    input_batch,   fma_rounds<T>,
 };
 
 }  // namespace

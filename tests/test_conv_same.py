@@ -60,7 +60,7 @@ def test_agrees_with_pytorch(variant: str, shape: Block, relu: bool, dtype: type
     arrays = inputs(shape, draws, dtype)  # type: ignore[arg-type]
     tensors = [tensor(a, grad=True) for a in arrays]
     padding = shape.kernel[0] // 2, shape.kernel[1] // 2
-    expected = torch.nn.functional.conv2d(*tensors, padding=padding)
+    expected = torch.nn.functional.conv2d(tensors[0], tensors[1], tensors[2], padding=padding)
     expected = torch.relu(expected) if relu else expected
     dy = draws(shape.n, shape.oc, shape.h, shape.w, seed=2, dtype=dtype)
     y, *found = both_ways(shape, *arrays, dy, relu, (1, 1))

@@ -61,6 +61,7 @@ def test_conv2d_layer(variant: str) -> None:
     y, cache = layer.forward(x, 1)
     assert_same(y, F.conv2d(x, w.value, b.value, (1, 2), (1, 1)))
     assert_same(layer(x), y)
+    y = as_array(y)
     dx = layer.backward(y, cache)
     assert_same((dx, w.grad, b.grad), F.conv2d_backward(y, x, w.value, (1, 2), (1, 1)))
     assert layer.backward(y, cache, need_dx=False) is None

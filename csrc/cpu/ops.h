@@ -40,6 +40,7 @@ MNIST100_DECLARE(sgd_step);
 MNIST100_DECLARE(ema_update);
 MNIST100_DECLARE(sum_squares);
 MNIST100_DECLARE(input_batch);
+MNIST100_DECLARE(fma_rounds);
 #undef MNIST100_DECLARE
 
 // A matrix whose element (i, j) is at[i * rows + j * cols].

@@ -33,6 +33,7 @@ constinit const Kernels<float> MNIST100_ISA::table = {
     ema_update,
     sum_squares,
     input_batch,
+    fma_rounds,
 };
 
 }  // namespace mnist100
