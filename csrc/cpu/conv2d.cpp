@@ -86,12 +86,12 @@ void same_conv2d_backward(const Conv2dShape& s, const float* dy, const float* x,
 void conv2d(const Conv2dShape& s, const float* x, const float* w, const float* b, float* y, int threads) {
   if (is_same_shape(s)) return same_conv2d(s, x, w, b, y, threads);
   const Sizes z(s);
-  const int64_t per_worker = z.cols + product_scratch();
+  const int64_t per_worker = z.cols + max_of(product_scratch(), columns_scratch(s));
   float* block = static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(threads * per_worker)));
   parallel_for(s.n, threads, [&](int64_t n, int worker) {
     float* cols = block + worker * per_worker;
     float* out = y + n * z.out;
-    im2col_sample(s, x + n * z.in, cols);
+    im2col_sample(s, x + n * z.in, cols, cols + z.cols);
     // y (oc,pixels) = w (oc,taps) cols^T, on top of the bias
     for (int64_t i = 0; b && i < z.out; ++i) out[i] = b[i / z.pixels];
     product_serial(
@@ -107,13 +107,13 @@ void conv2d_backward(const Conv2dShape& s, const float* dy, const float* x, cons
   const int64_t chunks = max_of(1, min_of(s.n, kChunks));
   const int64_t dw_size = s.oc * z.taps;
   const int64_t partials = round_up(chunks * (dw_size + s.oc), 16);
-  const int64_t per_worker = z.cols + product_scratch();
+  const int64_t per_worker = z.cols + max_of(product_scratch(), columns_scratch(s));
   float* dw_parts =
       static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(partials + threads * per_worker)));
   float* db_parts = dw_parts + chunks * dw_size;
   parallel_for(chunks, threads, [&](int64_t chunk, int worker) {
     float* cols = dw_parts + partials + worker * per_worker;
-    float* product_block = cols + z.cols;
+    float* other = cols + z.cols;  // scratch of one call at a time
     float* dw_part = dw_parts + chunk * dw_size;
     float* db_part = db_parts + chunk * s.oc;
     __builtin_memset(dw_part, 0, sizeof(float) * static_cast<size_t>(dw_size));
@@ -122,18 +122,16 @@ void conv2d_backward(const Conv2dShape& s, const float* dy, const float* x, cons
       const float* dy_n = dy + n * z.out;
       if (dw) {
         // dw (oc,taps) += dy (oc,pixels) cols (pixels,taps)
-        im2col_sample(s, x + n * z.in, cols);
+        im2col_sample(s, x + n * z.in, cols, other);
         product_serial(
-            {s.oc, z.taps, z.pixels, 1, {dy_n, z.pixels, 1}, {cols, z.taps, 1}, 1, dw_part, z.taps},
-            product_block);
+            {s.oc, z.taps, z.pixels, 1, {dy_n, z.pixels, 1}, {cols, z.taps, 1}, 1, dw_part, z.taps}, other);
       }
       for (int64_t o = 0; db && o < s.oc; ++o) db_part[o] += sum_of(z.pixels, dy_n + o * z.pixels);
       if (dx) {
         // dcols (pixels,taps) = dy^T (pixels,oc) w (oc,taps)
         product_serial({z.pixels, z.taps, s.oc, 1, {dy_n, 1, z.pixels}, {w, z.taps, 1}, 0, cols, z.taps},
-                       product_block);
-        __builtin_memset(dx + n * z.in, 0, sizeof(float) * static_cast<size_t>(z.in));
-        col2im_sample(s, cols, dx + n * z.in);
+                       other);
+        col2im_sample(s, cols, dx + n * z.in, other);
       }
     }
   });

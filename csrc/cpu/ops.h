@@ -65,9 +65,11 @@ void product_serial(const Product& p, float* scratch_block);
 // Takes its scratch from scratch().
 void product_parallel(const Product& p, int threads);
 
-// One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). The second adds to dx.
-void im2col_sample(const Conv2dShape& s, const float* x, float* cols);
-void col2im_sample(const Conv2dShape& s, const float* cols, float* dx);
+// One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). Both overwrite.
+void im2col_sample(const Conv2dShape& s, const float* x, float* cols, float* scratch_block);
+void col2im_sample(const Conv2dShape& s, const float* cols, float* dx, float* scratch_block);
+// Floats of scratch that they need; a multiple of a cache line.
+int64_t columns_scratch(const Conv2dShape& s);
 
 // One sample of pad_nhwc and unpad_nhwc.
 void pad_sample(const PaddedShape& s, const float* x, float* y);
