@@ -50,12 +50,19 @@ def _draw(axes: Axes, rows: Sequence[Row], look: dict[str, str]) -> None:
             )
         ends.append(max(value.high, goal.goal))
         axes.text(
-            ends[-1], place, f"  {value.median:.2f}×", va="center", color=look["ink"], fontsize=9
+            1,
+            place,
+            f"{value.median:.2f}×",
+            transform=axes.get_yaxis_transform(),  # a column at the right edge
+            ha="right",
+            va="center",
+            color=look["ink"],
+            weight="bold",
         )
     axes.axvline(1, color=look["ink"], linewidth=0.8)
     axes.set_yticks(range(len(rows)), [row.what.replace("`", "") for row in rows])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.12 * max(ends))
+    axes.set_xlim(0, 1.15 * max(ends))
     axes.set_xlabel(
         "times as fast as the other library's best (line at 1×); dotted: floor, solid: goal",
         color=look["ink"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,23 +26,24 @@ class Effort:
 
     Attributes
     ----------
-    rounds : turns that everyone has
+    rounds : turns that everyone has where a goal's ratio rests on them
+    detail_rounds : turns elsewhere, of whole epochs too
     slot_seconds : that the fastest fills in a turn
     budget_seconds : after which a contestant sits out, see `timing.interleaved`
     compiled : whether PyTorch's compiled modes take part
-    epoch_rounds, starts : turns of whole epochs and of fresh processes
+    starts : turns of fresh processes
     """
 
     rounds: int
+    detail_rounds: int
     slot_seconds: float
     budget_seconds: float
     compiled: bool
-    epoch_rounds: int
     starts: int
 
 
-FULL = Effort(25, 0.05, 4.0, True, 5, 20)
-QUICK = Effort(3, 0.01, 0.3, False, 2, 3)
+FULL = Effort(25, 7, 0.05, 3.0, True, 20)
+QUICK = Effort(3, 2, 0.01, 0.3, False, 3)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def contest(self, workload: Workload, *, numpy: bool = True) -> Contest:
+    def contest(self, workload: Workload, *, numpy: bool = True, detail: bool = False) -> Contest:
         """Verify a workload on every library, then time it; PyTorch's first mode is the reference.
 
         Raises
@@ -115,22 +117,26 @@ class Lab:
                     outputs.pop(who, None)
                 else:
                     turns[who] = self._turn(worker, workload, mode)
-        contest = Contest(workload, self.rounds(turns, workload), failures)
+        contest = Contest(workload, self.rounds(turns, detail=detail), failures)
         for worker in workers:
             worker.ask("forget")
         self._tell(contest)
         return contest
 
     def rounds(
-        self, turns: dict[str, Callable[[int], float]], workload: Workload
+        self,
+        turns: dict[str, Callable[[int], float]],
+        *,
+        detail: bool = False,
+        patient: bool = False,
     ) -> dict[str, list[float]]:
-        """Time contestants by this lab's effort."""
-        whole = workload is EPOCH
+        """Time contestants by this lab's effort; nobody sits out if the lab is patient."""
+        effort = self.effort
         return interleaved(
             turns,
-            rounds=self.effort.epoch_rounds if whole else self.effort.rounds,
-            slot_seconds=self.effort.slot_seconds,
-            budget_seconds=60.0 if whole else self.effort.budget_seconds,
+            rounds=effort.detail_rounds if detail else effort.rounds,
+            slot_seconds=effort.slot_seconds,
+            budget_seconds=math.inf if patient else effort.budget_seconds,
         )
 
     def epoch(self) -> dict[str, list[float]]:
@@ -139,7 +145,8 @@ class Lab:
         expected = self.torch.prepare(EPOCH.name, self.torch.ask("modes", workload=EPOCH.name)[0])
         for mode in modes:
             verify(EPOCH, mode, self.ours.prepare(EPOCH.name, mode), expected)
-        times = self.rounds({mode: self._turn(self.ours, EPOCH, mode) for mode in modes}, EPOCH)
+        turns = {mode: self._turn(self.ours, EPOCH, mode) for mode in modes}
+        times = self.rounds(turns, detail=True, patient=True)
         self.ours.ask("forget")
         self.torch.ask("forget")
         return times
@@ -148,7 +155,7 @@ class Lab:
         """Our training step on each number of threads, in one process."""
         self.ours.prepare(STEP.name, OURS)
         turns = {str(n): self._turn(self.ours, STEP, OURS, threads=n) for n in counts}
-        times = self.rounds(turns, STEP)
+        times = self.rounds(turns)
         self.ours.ask("forget")
         return {int(n): seconds for n, seconds in times.items()}
 
@@ -165,7 +172,7 @@ class Lab:
             for name, outputs in found.items():
                 verify(STEP, name, outputs, found[names[0]])
             turns = {name: self._turn(one, STEP, OURS) for name, one in workers.items()}
-            times = self.rounds(turns, STEP)
+            times = self.rounds(turns)
             peaks = {
                 name: one.ask("fma_peak", threads=self.threads) for name, one in workers.items()
             }

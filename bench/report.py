@@ -70,7 +70,8 @@ def contests(lab: Lab, *, quick: bool) -> dict[str, Contest]:
     for workload in workloads:
         # NumPy's convolutions of 128 channels would take longer than all the rest.
         numpy = workload in GEMMS if quick else workload not in CONVOLUTIONS
-        found[workload.name] = lab.contest(workload, numpy=numpy)
+        detail = workload in LAYERS or workload in CONVOLUTIONS
+        found[workload.name] = lab.contest(workload, numpy=numpy, detail=detail)
     return found
 
 
@@ -97,7 +98,7 @@ def measure(chosen: argparse.Namespace, console: Console) -> Findings:
         bandwidth = copy_bandwidth(chosen.threads)
         found = contests(lab, quick=chosen.quick)
         bare = lab.epoch()
-        whole = lab.contest(EPOCH, numpy=False)
+        whole = lab.contest(EPOCH, numpy=False, detail=True)
         rows, peaks = threads_and_sets(lab, facts["mnist100"])
         starts = startup.start_times(lab.effort.starts)
     memory = None

@@ -93,7 +93,7 @@ def document(findings: Findings) -> list[str]:
         "",
         "## Every workload",
         "",
-        *detail_table(findings.contests, findings.peak),
+        *detail_table(findings.contests, findings.peak, findings.threads),
         "",
         DENSE,
         "",
@@ -133,7 +133,7 @@ def short_table(rows: Sequence[Row]) -> list[str]:
     )
 
 
-def detail_table(contests: Iterable[Contest], peak: float) -> list[str]:
+def detail_table(contests: Iterable[Contest], peak: float, threads: int) -> list[str]:
     """Every contest: medians, the gain over the fastest other, GFLOP/s and their share of the peak, GB/s."""
     rows = []
     for contest in contests:
@@ -146,7 +146,8 @@ def detail_table(contests: Iterable[Contest], peak: float) -> list[str]:
         )
         gain = contest.gain(contest.best("PyTorch", NUMPY))
         cells.append(f"{gain.median:.2f}× ({gain.low:.2f} – {gain.high:.2f})")
-        cells.append(_rate(workload.flops, contest.seconds(), peak))
+        reachable = peak / threads if workload.serial else peak
+        cells.append(_rate(workload.flops, contest.seconds(), reachable))
         cells.append(f"{workload.moved / contest.seconds() / 1e9:.1f}" if workload.moved else "")
         rows.append(cells)
     head = [

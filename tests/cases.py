@@ -1,4 +1,4 @@
-"""Shapes that tests and benchmarks run every kernel at: one list an operation.
+"""Shapes that tests run every kernel at: one list an operation (bench/workloads.py has the large ones).
 
 They stand around the edges that the kernels have: vectors of 4, 8 and 16 lanes, register tiles of 6 and
 12 rows and two vectors, cache blocks of 24, 64, 96 and 256, depths of 256 and (split) 2048, and 32
