@@ -552,6 +552,7 @@ void define_configuration(py::module_& m) {
         set_num_threads(n);
       },
       py::arg("n"));
+  m.def("blocks_taken", &blocks_taken, "Larger blocks of memory that the system had to give so far.");
   m.def("has_openmp", &has_openmp);
   m.def("compiler", &compiler);
   m.attr("version") = MNIST100_VERSION;

@@ -218,6 +218,8 @@ void* scratch(size_t bytes);
 // back is kept for later acquire() calls of about that size (memory.cpp). Throws std::bad_alloc.
 void* acquire(size_t bytes);
 void release(void* block);
+// Blocks of 16 KiB and more, of arrays and of scratch, that the system had to give so far.
+int64_t blocks_taken();
 
 // Threads a kernel should use: the number set, or 1 in a forked child (thread pools do not survive
 // fork). Defaults to OMP_NUM_THREADS or the number of processors.

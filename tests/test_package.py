@@ -122,23 +122,3 @@ def test_arrays_that_come_back_can_be_written_to() -> None:
     y = F.relu(np.ones((2, 2), np.float32))
     y[0, 0] = 5
     assert y.flags.carray
-
-
-def test_memory_goes_back_when_its_last_view_is_gone() -> None:
-    x = np.ones(100_000, np.float32)
-    first = F.relu(x)
-    assert first.ctypes.data % 64 == 0
-    view, address = first[5:], first.ctypes.data
-    del first
-    second = F.relu(2 * x)
-    assert second.ctypes.data != address
-    assert (view == 1).all()
-    del view
-    assert F.relu(x).ctypes.data == address
-    assert (second == 2).all()
-
-
-def test_sizes_beyond_any_memory() -> None:
-    for n, out in ((2**30, 2**30), (2**46, 2**46)):  # the second overflows a count of bytes
-        with pytest.raises(MemoryError):
-            _core.linear(np.empty((n, 0), np.float32), np.empty((out, 0), np.float32), None)
