@@ -100,17 +100,5 @@ void correlate_row(const Correlation& f, int64_t width, const float* x, int64_t 
   }
 }
 
-// The border of one padded sample.
-MNIST100_INLINE void zero_border(const PaddedShape& s, float* sample) {
-  const size_t band = sizeof(float) * static_cast<size_t>(s.bh * s.row());
-  const size_t side = sizeof(float) * static_cast<size_t>(s.bw * s.c);
-  __builtin_memset(sample, 0, band);
-  for (int64_t y = 0; y < s.h; ++y) {
-    __builtin_memset(sample + s.at(0, y, 0) - s.bw * s.c, 0, side);
-    __builtin_memset(sample + s.at(0, y, s.w), 0, side);
-  }
-  __builtin_memset(sample + (s.bh + s.h) * s.row(), 0, band);
-}
-
 }  // namespace
 }  // namespace mnist100

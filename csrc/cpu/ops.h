@@ -71,6 +71,18 @@ void col2im_sample(const Conv2dShape& s, const float* cols, float* dx, float* sc
 // Floats of scratch that they need; a multiple of a cache line.
 int64_t columns_scratch(const Conv2dShape& s);
 
+// The border of one padded sample.
+MNIST100_INLINE void zero_border(const PaddedShape& s, float* sample) {
+  const size_t band = sizeof(float) * static_cast<size_t>(s.bh * s.row());
+  const size_t side = sizeof(float) * static_cast<size_t>(s.bw * s.c);
+  __builtin_memset(sample, 0, band);
+  for (int64_t y = 0; y < s.h; ++y) {
+    __builtin_memset(sample + s.at(0, y, 0) - s.bw * s.c, 0, side);
+    __builtin_memset(sample + s.at(0, y, s.w), 0, side);
+  }
+  __builtin_memset(sample + (s.bh + s.h) * s.row(), 0, band);
+}
+
 // One sample of pad_nhwc and unpad_nhwc.
 void pad_sample(const PaddedShape& s, const float* x, float* y);
 void unpad_sample(const PaddedShape& s, const float* x, float* y);

@@ -41,12 +41,6 @@ typedef int32_t UnalignedIntVec __attribute__((vector_size(kVectorBytes), aligne
 typedef uint8_t UnalignedByteVec __attribute__((vector_size(kLanes), aligned(1), may_alias));
 
 MNIST100_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
-MNIST100_INLINE Vec load_first(const float* p, int64_t lanes) {  // zero beyond
-  if (lanes >= kLanes) return load(p);
-  Vec v = {};
-  for (int64_t i = 0; i < lanes; ++i) v[i] = p[i];
-  return v;
-}
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 MNIST100_INLINE IntVec load_ints(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }
 MNIST100_INLINE void store_ints(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
@@ -59,6 +53,31 @@ MNIST100_INLINE IntVec ints_from(int32_t first, int32_t step) {  // first, first
 MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this is one broadcast
 
 MNIST100_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
+// The first `count` lanes; of fewer than all, the others are zero, or not written, and nothing beyond is
+// touched.
+MNIST100_INLINE Vec load_first(const float* p, int64_t count) {
+  if (count >= kLanes) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return _mm256_maskload_ps(p, reinterpret_cast<__m256i>(ints_from(0, 1) < static_cast<int32_t>(count)));
+#else
+  Vec v = {};
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+#endif
+}
+MNIST100_INLINE void store_first(float* p, Vec v, int64_t count) {
+  if (count >= kLanes) return store(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), v);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(ints_from(0, 1) < static_cast<int32_t>(count)), v);
+#else
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+#endif
+}
 
 // Bit i tells whether lane i of a comparison holds. The extension has no such operation.
 MNIST100_INLINE uint32_t bits_of(IntVec holds) {
