@@ -41,6 +41,8 @@ def contenders(
                 library,
                 mode,
                 id=f"{workload.name}-{library}" + (f" {mode}" if mode != library else ""),
+                # torch.compile uses what PyTorch itself deprecates.
+                marks=[pytest.mark.filterwarnings("default")] if "compile" in mode else [],
             )
             for workload in workloads
             for library in libraries
