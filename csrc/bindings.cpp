@@ -45,9 +45,15 @@ void require_shape(const Array<T>& a, const std::vector<py::ssize_t>& shape) {
   require(has_shape(a, shape), "an array's shape does not fit the others");
 }
 
+// An array whose memory comes from acquire() and goes back when its last view is gone.
 template <class T>
 Array<T> empty(const std::vector<py::ssize_t>& shape) {
-  return Array<T>(shape);
+  size_t bytes = sizeof(T);
+  for (py::ssize_t size : shape)
+    if (__builtin_mul_overflow(bytes, static_cast<size_t>(size), &bytes)) throw std::bad_alloc();
+  void* block = acquire(bytes);
+  const py::capsule owner(block, release);
+  return Array<T>(shape, static_cast<const T*>(block), owner);
 }
 
 template <class T>
@@ -74,6 +80,18 @@ template <class F, class... A>
 auto call(F kernel, A... args) {
   py::gil_scoped_release unlocked;
   return kernel(args..., num_threads());
+}
+
+[[noreturn]] void fail_index(const char* name, int64_t got, int64_t stop, const char* of) {
+  throw py::value_error(std::string(name) + ": got the index " + std::to_string(got) + ", wants 0 to " +
+                        std::to_string(stop - 1) + ": " + of);
+}
+
+// The one check of an index array, without the GIL.
+template <class T>
+void require_below(const char* name, const T* values, int64_t size, T stop, const char* of) {
+  const int64_t bad = call([=](int threads) { return first_outside(size, values, stop, threads); });
+  if (bad >= 0) fail_index(name, values[bad], stop, of);
 }
 
 // Sizes are multiplied freely further on: nothing may come near the end of int64_t.
@@ -186,9 +204,10 @@ Array<T> max_pool2d_backward(const Array<T>& dy, const Array<int32_t>& argmax, c
   const Pool2dShape s = pool_shape(x_shape, kernel, stride, padding);
   require_shape(dy, {s.n, s.c, s.oh(), s.ow()});
   require_shape(argmax, {s.n, s.c, s.oh(), s.ow()});
+  require(s.h <= INT32_MAX / s.w, "a plane has more places than int32");
+  require_below("argmax", argmax.data(), argmax.size(), static_cast<int32_t>(s.h * s.w),
+                "places in the h·w plane");
   Array<T> dx = empty<T>({s.n, s.c, s.h, s.w});
-  for (py::ssize_t i = 0; i < argmax.size(); ++i)
-    require(argmax.data()[i] >= 0 && argmax.data()[i] < s.h * s.w, "argmax lies outside the image");
   call(kernels<T>().max_pool2d_backward, s, dy.data(), argmax.data(), dx.mutable_data());
   return dx;
 }
@@ -252,6 +271,39 @@ py::tuple conv_block_backward(const Array<T>& dy, const Array<T>& x, const Array
   Maybe<T> dx = empty_if<T>(need_dx, padded_dims(s.x()));
   Array<T> dw = empty<T>({s.oc, s.c, s.kh, s.kw}), db = empty<T>({s.oc});
   call(kernels<T>().conv_block_backward, s, dy.data(), x.data(), y.data(), argmax.data(), w.data(),
+       mutable_or_null(dx), dw.mutable_data(), db.mutable_data());
+  return py::make_tuple(dx, dw, db);
+}
+
+template <class T>
+ConvSameShape same_shape(const Array<T>& x, const Array<T>& w, const Pair& y_border) {
+  const Image d = image_of(x), k = image_of(w);
+  require(k[2] % 2 == 1 && k[3] % 2 == 1, "the kernel is not odd");
+  require(d[3] == k[1], "x and w have different channels");
+  const ConvSameShape s = {
+      d[0], d[3], d[1] - 2 * (k[2] / 2), d[2] - 2 * (k[3] / 2), k[0], k[2], k[3], y_border[0], y_border[1]};
+  require(s.h >= 1 && s.w >= 1 && y_border[0] >= 0 && y_border[1] >= 0, "x is too small for its border");
+  return s;
+}
+
+template <class T>
+Array<T> conv_same(const Array<T>& x, const Array<T>& w, const Maybe<T>& b, bool relu, const Pair& y_border) {
+  const ConvSameShape s = same_shape(x, w, y_border);
+  if (b) require_shape(*b, {s.oc});
+  Array<T> y = empty<T>(padded_dims(s.y()));
+  call(kernels<T>().conv_same, s, x.data(), w.data(), data_or_null(b), relu, y.mutable_data());
+  return y;
+}
+
+template <class T>
+py::tuple conv_same_backward(const Array<T>& dy, const Array<T>& x, const Maybe<T>& y, const Array<T>& w,
+                             const Pair& y_border, bool need_dx) {
+  const ConvSameShape s = same_shape(x, w, y_border);
+  require_shape(dy, padded_dims(s.y()));
+  if (y) require_shape(*y, padded_dims(s.y()));
+  Maybe<T> dx = empty_if<T>(need_dx, padded_dims(s.x()));
+  Array<T> dw = empty<T>({s.oc, s.c, s.kh, s.kw}), db = empty<T>({s.oc});
+  call(kernels<T>().conv_same_backward, s, dy.data(), x.data(), data_or_null(y), w.data(),
        mutable_or_null(dx), dw.mutable_data(), db.mutable_data());
   return py::make_tuple(dx, dw, db);
 }
@@ -358,8 +410,7 @@ template <class T>
 py::tuple softmax_cross_entropy(const Array<T>& logits, const Array<int64_t>& labels) {
   require(logits.ndim() == 2 && dim(logits, 0) > 0 && dim(logits, 1) > 0, "logits is not (n, classes)");
   require_shape(labels, {dim(logits, 0)});
-  for (py::ssize_t i = 0; i < labels.size(); ++i)
-    require(labels.data()[i] >= 0 && labels.data()[i] < dim(logits, 1), "a label lies outside the classes");
+  require_below("labels", labels.data(), labels.size(), dim(logits, 1), "the classes of logits");
   Array<T> dlogits = empty<T>(shape_of(logits));
   const double loss = call(kernels<T>().softmax_cross_entropy, dim(logits, 0), dim(logits, 1), logits.data(),
                            labels.data(), dlogits.mutable_data());
@@ -395,6 +446,12 @@ double sum_squares(const Array<T>& x) {
   return call(kernels<T>().sum_squares, x.size(), x.data());
 }
 
+template <class T>
+void fma_rounds(Array<T> y, double a, double b, int64_t rounds) {
+  require(rounds >= 0, "rounds is negative");
+  call(kernels<T>().fma_rounds, y.size(), rounds, static_cast<T>(a), static_cast<T>(b), y.mutable_data());
+}
+
 Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pairs,
                          const Array<int64_t>& samples, const Array<float>& mean, const Array<float>& inv_std,
                          double clip, double rotate, double scale, double shear, double translate,
@@ -405,13 +462,10 @@ Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pai
   require_shape(mean, {28, 56});
   require_shape(inv_std, {28, 56});
   require(shift >= 0 && shift <= 56, "shift lies outside 0..56");
-  for (py::ssize_t i = 0; i < samples.size(); ++i) {
-    const int64_t sample = samples.data()[i];
-    require(sample >= 0 && sample < dim(pairs, 0), "samples has an index outside pairs");
-    for (int64_t half = 0; half < 2; ++half) {
-      const int32_t digit = pairs.data()[2 * sample + half];
-      require(digit >= 0 && digit < dim(digits, 0), "pairs has an index outside digits");
-    }
+  require_below("samples", samples.data(), samples.size(), dim(pairs, 0), "rows of pairs");
+  for (py::ssize_t i = 0; i < 2 * samples.size(); ++i) {  // of pairs, only the rows that are read
+    const int32_t digit = pairs.data()[2 * samples.data()[i / 2] + i % 2];
+    if (digit < 0 || digit >= dim(digits, 0)) fail_index("pairs", digit, dim(digits, 0), "rows of digits");
   }
   Array<float> y = empty<float>({dim(samples, 0), 1, 28, 56});
   const InputParams p = {rotate, scale, shear, translate, contrast, brightness, clip, shift};
@@ -453,10 +507,14 @@ void define_ops(py::module_& m) {
   MNIST100_DEF(conv_block, array("x"), array("w"), array("b"), arg("y_border"));
   MNIST100_DEF(conv_block_backward, array("dy"), array("x"), array("y"), array("argmax"), array("w"),
                arg("y_border"), arg("need_dx"));
+  MNIST100_DEF(conv_same, array("x"), array("w"), array_or_none("b"), arg("relu"), arg("y_border"));
+  MNIST100_DEF(conv_same_backward, array("dy"), array("x"), array_or_none("y"), array("w"), arg("y_border"),
+               arg("need_dx"));
   MNIST100_DEF(linear, array("x"), array("w"), array_or_none("b"));
   MNIST100_DEF(linear_backward, array("dy"), array("x"), array("w"), arg("need_dx"));
   MNIST100_DEF(linear_block, array("x"), array("w"), array("b"), arg("p"), arg("seed"), arg("step"));
-  MNIST100_DEF(linear_block_backward, array("dy"), array("y"), array("x"), array("w"), arg("p"), arg("need_dx"));
+  MNIST100_DEF(linear_block_backward, array("dy"), array("y"), array("x"), array("w"), arg("p"),
+               arg("need_dx"));
   MNIST100_DEF(relu, array("x"));
   MNIST100_DEF(relu_backward, array("dy"), array("y"));
   MNIST100_DEF(dropout, array("x"), arg("p"), arg("seed"), arg("step"));
@@ -469,6 +527,7 @@ void define_ops(py::module_& m) {
                arg("l2"));
   MNIST100_DEF(ema_update, array("average"), array("param"), arg("decay"));
   MNIST100_DEF(sum_squares, array("x"));
+  MNIST100_DEF(fma_rounds, array("y"), arg("a"), arg("b"), arg("rounds"));
 }
 
 void define_input(py::module_& m) {
@@ -521,6 +580,7 @@ void define_configuration(py::module_& m) {
         set_num_threads(n);
       },
       py::arg("n"));
+  m.def("blocks_taken", &blocks_taken, "Larger blocks of memory that the system had to give so far.");
   m.def("has_openmp", &has_openmp);
   m.def("compiler", &compiler);
   m.attr("version") = MNIST100_VERSION;

@@ -1,11 +1,9 @@
-// Which kernels are in use, how many threads they get, and where their scratch memory lies.
+// Which kernels are in use and how many threads they get.
 // Compiled with baseline flags: this file runs on every machine.
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <atomic>
-#include <new>
 
 #include "kernels.h"
 
@@ -114,14 +112,6 @@ int default_threads() {
 // Registered when the library is loaded, before any parallel region can have run.
 [[maybe_unused]] const int at_fork = pthread_atfork(nullptr, nullptr, [] { forked_child.store(true); });
 
-struct Scratch {
-  void* block = nullptr;
-  size_t bytes = 0;
-  ~Scratch() { free(block); }
-};
-
-thread_local Scratch thread_scratch;
-
 }  // namespace
 
 template <>
@@ -152,21 +142,6 @@ bool set_isa(const char* name) {
 }
 
 const char* best_isa() { return registry().best()->name; }
-
-void* scratch(size_t bytes) {
-  constexpr size_t kAlignment = 64;  // a cache line, and a 512-bit vector
-  Scratch& own = thread_scratch;
-  if (own.bytes < bytes) {
-    free(own.block);
-    own.bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    own.block = aligned_alloc(kAlignment, own.bytes);
-    if (!own.block) {
-      own.bytes = 0;
-      throw std::bad_alloc();
-    }
-  }
-  return own.block;
-}
 
 int num_threads() {
   if (forked_child.load(std::memory_order_relaxed)) return 1;

@@ -58,6 +58,14 @@ struct ConvBlockShape {
   MNIST100_INLINE PaddedShape y() const { return {n, oc, ph(), pw(), ybh, ybw}; }
 };
 
+// Convolution (stride 1, odd kernel, "same" padding). x is padded NHWC with border (kh/2, kw/2); y is padded
+// NHWC with border (ybh, ybw).
+struct ConvSameShape {
+  int64_t n, c, h, w, oc, kh, kw, ybh, ybw;
+  MNIST100_INLINE PaddedShape x() const { return {n, c, h, w, kh / 2, kw / 2}; }
+  MNIST100_INLINE PaddedShape y() const { return {n, oc, h, w, ybh, ybw}; }
+};
+
 // x (n,in) -> y (n,out) with w (out,in).
 struct LinearShape {
   int64_t n, in, out;
@@ -132,6 +140,14 @@ struct Kernels {
   void (*conv_block_backward)(const ConvBlockShape&, const T* dy, const T* x, const T* y,
                               const uint8_t* argmax, const T* w, T* dx, T* dw, T* db, int threads);
 
+  // y.interior = conv(x, w) + b, with relu its positive part; y.border = 0. w (oc,c,kh,kw); b (oc) may be
+  // null.
+  void (*conv_same)(const ConvSameShape&, const T* x, const T* w, const T* b, bool relu, T* y, int threads);
+  // dy in y's layout (border ignored). y: the forward pass's with relu, a gradient then passes where y > 0;
+  // null without. dx (null: not wanted) in x's layout, border unspecified; dw (oc,c,kh,kw); db (oc).
+  void (*conv_same_backward)(const ConvSameShape&, const T* dy, const T* x, const T* y, const T* w, T* dx,
+                             T* dw, T* db, int threads);
+
   // y = x w^T + b; b (out) may be null.
   void (*linear)(const LinearShape&, const T* x, const T* w, const T* b, T* y, int threads);
   // dx = dy w; dw = dy^T x; db = column sums of dy. dx and db may be null.
@@ -178,6 +194,9 @@ struct Kernels {
   void (*input_batch)(int64_t n, const InputParams&, Stream stream, const uint8_t* digits,
                       const int32_t* pairs, const int64_t* samples, const float* mean, const float* inv_std,
                       float* y, int threads);
+
+  // y[i] = a * y[i] + b, `rounds` times over without touching memory: the measure of peak arithmetic.
+  void (*fma_rounds)(int64_t size, int64_t rounds, T a, T b, T* y, int threads);
 };
 
 // The kernels in use, chosen at import (dispatch.cpp). double always means the reference.
@@ -194,10 +213,21 @@ const char* best_isa();
 // random_keys[i]: 64 bits from the Philox block with counter (i, purpose, step).
 void random_keys(int64_t size, Stream stream, uint64_t* keys);
 
+// The first i for which values[i] lies outside [0, stop), or -1.
+int64_t first_outside(int64_t size, const int32_t* values, int32_t stop, int threads);
+int64_t first_outside(int64_t size, const int64_t* values, int64_t stop, int threads);
+
 // This thread's scratch block, at least `bytes` long and 64-byte aligned, valid until the thread's
 // next call. Throws std::bad_alloc. Kernels call it outside parallel regions, and hold no block of their own
 // while they call another kernel that does.
 void* scratch(size_t bytes);
+
+// Memory of an array: at least `bytes` long and 64-byte aligned, its contents undefined. What release() gets
+// back is kept for later acquire() calls of about that size (memory.cpp). Throws std::bad_alloc.
+void* acquire(size_t bytes);
+void release(void* block);
+// Blocks of 16 KiB and more, of arrays and of scratch, that the system had to give so far.
+int64_t blocks_taken();
 
 // Threads a kernel should use: the number set, or 1 in a forked child (thread pools do not survive
 // fork). Defaults to OMP_NUM_THREADS or the number of processors.

@@ -184,8 +184,8 @@ void for_each_pooled(const ConvBlockShape& s, F f) {
 }
 
 // Calls f(index into x, into w) for every product of output pixel (n, o, oy, ox); the border of x is read.
-template <class F>
-void for_each_tap(const ConvBlockShape& s, int64_t n, int64_t o, int64_t oy, int64_t ox, F f) {
+template <class Shape, class F>
+void for_each_tap(const Shape& s, int64_t n, int64_t o, int64_t oy, int64_t ox, F f) {
   for (int64_t c = 0; c < s.c; ++c)
     for (int64_t ky = 0; ky < s.kh; ++ky)
       for (int64_t kx = 0; kx < s.kw; ++kx)
@@ -218,6 +218,41 @@ void conv_block_backward(const ConvBlockShape& s, const T* dy, const T* x, const
     const double g = static_cast<double>(dy[out]);
     db_sums.at[o] += g;
     for_each_tap(s, n, o, 2 * py + place / 2, 2 * px + place % 2, [&](int64_t xi, int64_t wi) {
+      dx_sums.at[xi] += g * static_cast<double>(w[wi]);
+      dw_sums.at[wi] += g * static_cast<double>(x[xi]);
+    });
+  });
+  if (dx) dx_sums.round_to(dx);
+  dw_sums.round_to(dw);
+  db_sums.round_to(db);
+}
+
+template <class T>
+void conv_same(const ConvSameShape& s, const T* x, const T* w, const T* b, bool relu, T* y, int) {
+  memset(y, 0, sizeof(T) * static_cast<size_t>(s.n * s.y().sample()));
+  for_each_pixel({s.n, s.oc, s.h, s.w, 0, 0}, [&](int64_t plain, int64_t) {
+    const int64_t ox = plain % s.w, oy = plain / s.w % s.h, o = plain / (s.w * s.h) % s.oc;
+    const int64_t n = plain / (s.w * s.h * s.oc);
+    double sum = b ? static_cast<double>(b[o]) : 0.0;
+    for_each_tap(s, n, o, oy, ox, [&](int64_t xi, int64_t wi) {
+      sum += static_cast<double>(x[xi]) * static_cast<double>(w[wi]);
+    });
+    const T value = static_cast<T>(sum);
+    y[s.y().at(n, oy, ox) + o] = relu ? relu_of(value) : value;
+  });
+}
+
+template <class T>
+void conv_same_backward(const ConvSameShape& s, const T* dy, const T* x, const T* y, const T* w, T* dx, T* dw,
+                        T* db, int) {
+  Sums<T> dx_sums(s.n * s.x().sample()), dw_sums(s.oc * s.c * s.kh * s.kw), db_sums(s.oc);
+  for_each_pixel({s.n, s.oc, s.h, s.w, 0, 0}, [&](int64_t plain, int64_t) {
+    const int64_t ox = plain % s.w, oy = plain / s.w % s.h, o = plain / (s.w * s.h) % s.oc;
+    const int64_t n = plain / (s.w * s.h * s.oc), out = s.y().at(n, oy, ox) + o;
+    if (y && !(y[out] > T(0))) return;
+    const double g = static_cast<double>(dy[out]);
+    db_sums.at[o] += g;
+    for_each_tap(s, n, o, oy, ox, [&](int64_t xi, int64_t wi) {
       dx_sums.at[xi] += g * static_cast<double>(w[wi]);
       dw_sums.at[wi] += g * static_cast<double>(x[xi]);
     });
@@ -438,6 +473,12 @@ void input_batch(int64_t n, const InputParams& p, Stream stream, const uint8_t* 
 }
 
 template <class T>
+void fma_rounds(int64_t size, int64_t rounds, T a, T b, T* y, int) {
+  for (int64_t i = 0; i < size; ++i)
+    for (int64_t round = 0; round < rounds; ++round) y[i] = a * y[i] + b;
+}
+
+template <class T>
 constexpr Kernels<T> filled = {
     "reference",     gemm<T>,
     im2col<T>,       col2im<T>,
@@ -445,6 +486,7 @@ constexpr Kernels<T> filled = {
     max_pool2d<T>,   max_pool2d_backward<T>,
     pad_nhwc<T>,     unpad_nhwc<T>,
     conv_block<T>,   conv_block_backward<T>,
+    conv_same<T>,    conv_same_backward<T>,
     linear<T>,       linear_backward<T>,
     linear_block<T>, linear_block_backward<T>,
     relu<T>,         relu_backward<T>,
@@ -452,7 +494,7 @@ constexpr Kernels<T> filled = {
     softmax<T>,      softmax_cross_entropy<T>,
     adam_step<T>,    sgd_step<T>,
     ema_update<T>,   sum_squares<T>,
-    input_batch,
+    input_batch,     fma_rounds<T>,
 };
 
 }  // namespace

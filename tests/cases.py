@@ -1,4 +1,4 @@
-"""Shapes that tests and benchmarks run every kernel at: one list an operation.
+"""Shapes that tests run every kernel at: one list an operation (bench/workloads.py has the large ones).
 
 They stand around the edges that the kernels have: vectors of 4, 8 and 16 lanes, register tiles of 6 and
 12 rows and two vectors, cache blocks of 24, 64, 96 and 256, depths of 256 and (split) 2048, and 32
@@ -75,6 +75,9 @@ CONV = [
     Conv(1, 1, 2, 2, 3, (3, 3), (1, 1), (4, 5)),
     Conv(45, 1, 4, 5, 3, (3, 3), (1, 1), (1, 1)),
     Conv(2, 16, 6, 8, 33, (3, 3), (1, 1), (1, 1)),
+    Conv(2, 16, 5, 15, 32, (3, 3), (1, 1), (1, 1)),
+    Conv(1, 3, 4, 7, 16, (5, 3), (1, 1), (2, 1)),
+    Conv(33, 1, 3, 4, 16, (1, 1)),
 ]
 
 
@@ -102,6 +105,16 @@ POOL = [
     Pool(1, 1, 5, 6, (5, 6), (5, 6)),
     Pool(1, 1, 2, 3, (2, 3), (1, 1), (1, 1)),
     Pool(3, 17, 4, 4, (2, 2), (2, 2)),
+    # 2x2 tiles: rows below, at and above a vector of windows, odd edges, chunks of 32 planes and one more.
+    Pool(3, 11, 14, 28, (2, 2), (2, 2)),
+    Pool(2, 17, 5, 15, (2, 2), (2, 2)),
+    Pool(1, 33, 3, 32, (2, 2), (2, 2)),
+    Pool(2, 5, 7, 67, (2, 2), (2, 2)),
+    Pool(1, 40, 1, 5, (1, 2), (2, 2)),
+    Pool(65, 1, 2, 2, (2, 2), (2, 2)),
+    Pool(2, 20, 6, 40, (3, 3), (1, 1), (1, 1)),
+    Pool(2, 3, 9, 70, (3, 3), (2, 2), (1, 1)),
+    Pool(1, 2, 3, 5, (1, 9), (1, 1), (0, 4)),
 ]
 
 
@@ -135,6 +148,24 @@ BLOCK = [
     Block(32, 2, 4, 4, 4),
     Block(33, 1, 2, 6, 9),
     Block(77, 1, 3, 2, 2),
+    Block(3, 1, 9, 13, 16),
+    Block(1, 1, 6, 8, 48),
+    Block(2, 32, 5, 29, 16),
+    Block(1, 48, 4, 31, 80),
+]
+
+
+# Stride 1 and "same" padding without a pool; channels of whole vectors, and not; tiles of 6 and 14 pixels.
+SAME = [
+    Block(0, 16, 4, 4, 16),
+    Block(1, 1, 1, 1, 1, (1, 1)),
+    Block(2, 16, 14, 14, 16),
+    Block(1, 32, 3, 15, 32),
+    Block(1, 8, 2, 29, 48, (3, 5)),
+    Block(2, 3, 5, 7, 5),
+    Block(33, 4, 2, 3, 4),
+    Block(1, 1, 6, 13, 16),
+    Block(1, 17, 4, 8, 33, (5, 3)),
 ]
 
 

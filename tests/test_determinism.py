@@ -28,6 +28,17 @@ def conv_block() -> tuple[Any, ...]:
     return y, kept.argmax, *F.conv_block_backward(draws(*y.shape, seed=1), kept)
 
 
+def conv_same() -> tuple[Any, ...]:
+    x, w = _core.pad_nhwc(draws(N, 3, 10, 12), (1, 1)), draws(20, 3, 3, 3)
+    y = _core.conv_same(x, w, draws(20), True, (1, 1))
+    return y, *_core.conv_same_backward(draws(*y.shape, seed=1), x, y, w, (1, 1), False)
+
+
+def conv_block_of_whole_vectors() -> tuple[Any, ...]:
+    y, kept = F.conv_block(draws(N, 16, 10, 12), draws(32, 16, 3, 3), draws(32))
+    return y, kept.argmax, *F.conv_block_backward(draws(*y.shape, seed=1), kept)
+
+
 def conv2d() -> tuple[Any, ...]:
     x, w = draws(N, 3, 9, 8), draws(5, 3, 3, 2)
     y = F.conv2d(x, w, draws(5), 2, 1)
@@ -81,6 +92,8 @@ OPERATIONS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "gemm": lambda: (F.gemm(draws(301, 203), draws(203, 307)),),
     "gemm, few long sums": lambda: (F.gemm(draws(9, 5000), draws(5000, 17)),),
     "conv_block": conv_block,
+    "conv_block, sparse": conv_block_of_whole_vectors,
+    "conv_same": conv_same,
     "conv2d": conv2d,
     "max_pool2d": max_pool,
     "im2col": columns,

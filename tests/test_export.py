@@ -100,6 +100,7 @@ def test_a_model_without_normalisation_travels_without() -> None:
 def test_single_layers_translate_too() -> None:
     net = [
         layers.Conv2d("a", 1, 3, (3, 2), stride=(2, 1), padding=(1, 0), seed=1),
+        layers.Conv2d("same", 3, 3, 3, padding=1, relu=True, seed=4),
         layers.MaxPool2d(3, 2, 1),
         layers.ReLU(),
         layers.ConvBlock("b", 3, 4, 5, seed=2),

@@ -265,11 +265,11 @@ def test_the_bindings_guard_memory() -> None:
     for padding in ((2**31, 2**31), (2**63 - 1, 0), (-1, 0)):
         with pytest.raises(ValueError, match=r"^mnist100._core: "):
             _core.im2col(x, (2, 2), (1, 1), padding)
-    with pytest.raises(ValueError, match="argmax lies outside"):
+    with pytest.raises(ValueError, match=r"^argmax: got the index 1, wants 0 to 0"):
         _core.max_pool2d_backward(
             x, np.ones(x.shape, np.int32), (1, 1, 1, 1), (1, 1), (1, 1), (0, 0)
         )
-    with pytest.raises(ValueError, match="a label lies outside"):
+    with pytest.raises(ValueError, match=r"^labels: got the index 2, wants 0 to 1"):
         _core.softmax_cross_entropy(np.zeros((1, 2), np.float32), np.array([2]))
     for bad in (x.astype(np.float16), np.zeros((1, 1, 4, 4), np.float32)[..., ::2], x.tolist()):
         with pytest.raises(TypeError, match="incompatible function arguments"):

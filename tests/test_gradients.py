@@ -137,6 +137,7 @@ NETWORKS: dict[str, Callable[[], list[Layer]]] = {
     "convolution last": lambda: [
         Conv2d("c1", 3, 4, (1, 3), dtype=D),
         Conv2d("c2", 4, 5, 3, dtype=D),
+        Conv2d("c3", 5, 5, 3, padding=1, relu=True, dtype=D),
     ],
     "blocks": lambda: [
         ConvBlock("b1", 3, 5, dtype=D),

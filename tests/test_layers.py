@@ -61,9 +61,44 @@ def test_conv2d_layer(variant: str) -> None:
     y, cache = layer.forward(x, 1)
     assert_same(y, F.conv2d(x, w.value, b.value, (1, 2), (1, 1)))
     assert_same(layer(x), y)
+    y = as_array(y)
     dx = layer.backward(y, cache)
     assert_same((dx, w.grad, b.grad), F.conv2d_backward(y, x, w.value, (1, 2), (1, 1)))
     assert layer.backward(y, cache, need_dx=False) is None
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_conv2d_layers_of_same_size_pass_padded_images_on(variant: str, relu: bool) -> None:
+    net = Sequential(
+        [
+            Conv2d("a", 3, 16, 3, padding=1, relu=relu, seed=1),
+            Conv2d("b", 16, 5, (1, 5), padding=(0, 2), relu=relu, seed=2),
+        ]
+    )
+    x = whole(2, 3, 6, 7)
+    for p in net.parameters:
+        p.value[...] = whole(*p.value.shape, seed=3)
+    y, cache = net.forward(x, 1)
+    assert isinstance(y, Padded)
+    dy = whole(2, 5, 6, 7, seed=4)
+    dx = net.backward(dy, cache)
+    assert isinstance(dx, Padded)
+    assert net.backward(dy, cache, need_dx=False) is None
+
+    def clip(z: Array) -> Array:
+        return F.relu(z) if relu else z
+
+    def gate(d: Array, z: Array) -> Array:
+        return F.relu_backward(d, z) if relu else d
+
+    (a_w, a_b), (b_w, b_b) = net.layers[0].parameters, net.layers[1].parameters
+    hidden = clip(F.conv2d(x, a_w.value, a_b.value, padding=1))
+    expected = clip(F.conv2d(hidden, b_w.value, b_b.value, padding=(0, 2)))
+    assert_same(to_nchw(y), expected)
+    back = F.conv2d_backward(gate(dy, expected), hidden, b_w.value, padding=(0, 2))
+    assert back[0] is not None
+    first = F.conv2d_backward(gate(back[0], hidden), x, a_w.value, padding=1)
+    assert_same((to_nchw(dx), a_w.grad, a_b.grad, b_w.grad, b_b.grad), (*first, *back[1:]))
 
 
 def test_linear_layer(variant: str) -> None:
@@ -132,7 +167,8 @@ def test_a_block_is_its_three_layers(variant: str, kernel: int) -> None:
     dy = whole(2, 5, 3, 4)
     dx, other_dx = block.backward(dy, cache), parts.backward(dy, others)
     assert dx is not None
-    assert_same(to_nchw(dx), other_dx)
+    assert other_dx is not None
+    assert_same(to_nchw(dx), to_nchw(other_dx))
     for p, q in zip(block.parameters, parts.parameters, strict=True):
         assert_same(p.grad, q.grad)
     assert block.backward(dy, cache, need_dx=False) is None

@@ -77,3 +77,35 @@ def test_views(variant: str) -> None:
     assert_same((y, argmax), F.max_pool2d(x.copy(), 2))
     back = F.max_pool2d_backward(y[::-1], argmax[::-1], (2, 3, 4, 5), 2)
     assert_same(back, F.max_pool2d_backward(y[::-1].copy(), argmax[::-1].copy(), (2, 3, 4, 5), 2))
+
+
+@pytest.mark.parametrize("shape", [s for s in POOL if s.n and s.kernel == (2, 2)], ids=str)
+def test_any_place_in_the_plane_serves_as_argmax(variant: str, shape: Pool) -> None:
+    """Also one outside of its window, which `max_pool2d` never returns."""
+    x = draws(shape.n, shape.c, shape.h, shape.w)
+    window = shape.kernel, shape.stride, shape.padding
+    y, argmax = F.max_pool2d(x, *window)
+    rng = np.random.default_rng(0)
+    odd = (
+        rng.random(argmax.shape) < 1 / argmax[0, 0].size
+    )  # about one a plane; some planes have none
+    argmax[odd] = rng.integers(0, shape.h * shape.w, odd.sum())
+    dy = whole(*y.shape, seed=1)
+    arguments = dy, argmax, x.shape, *window
+    assert_same(F.max_pool2d_backward(*arguments), oracle(F.max_pool2d_backward, *arguments))
+
+
+def test_a_negative_zero_is_added_to_zero(variant: str) -> None:
+    dy = np.full((1, 40, 2, 2), -0.0, np.float32)
+    _, argmax = F.max_pool2d(draws(1, 40, 4, 4), 2)
+    assert not np.signbit(F.max_pool2d_backward(dy, argmax, (1, 40, 4, 4), 2)).any()
+
+
+@pytest.mark.parametrize("bad", [-1, 16, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("place", [0, 70_000, 159_999])
+def test_one_argmax_outside_the_plane(place: int, bad: int) -> None:
+    dy = np.zeros((1, 40_000, 2, 2), np.float32)
+    argmax = np.zeros(dy.shape, np.int32)
+    argmax.flat[place] = bad
+    with pytest.raises(ValueError, match=f"^argmax: got the index {bad}, wants 0 to 15: places"):
+        F.max_pool2d_backward(dy, argmax, (1, 40_000, 4, 4), 2)

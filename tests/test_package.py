@@ -121,5 +121,4 @@ def test_public_functions_have_docstrings(module: str) -> None:
 def test_arrays_that_come_back_can_be_written_to() -> None:
     y = F.relu(np.ones((2, 2), np.float32))
     y[0, 0] = 5
-    assert y.flags.c_contiguous
-    assert y.flags.owndata
+    assert y.flags.carray

@@ -1,6 +1,7 @@
 // ReLU and dropout, element by element; the compiler makes vectors of these loops.
 #include "dropout.h"
 #include "ops.h"
+#include "philox_simd.h"
 
 namespace mnist100::MNIST100_ISA {
 namespace {

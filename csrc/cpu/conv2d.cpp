@@ -1,11 +1,9 @@
-// Convolution of any shape, sample by sample: im2col into scratch that stays in cache, then a product.
-#include "ops.h"
+// Convolution on NCHW, sample by sample in scratch that stays in cache: stride 1 and "same" padding as
+// a correlation of padded NHWC, every other shape as im2col and a product.
+#include "conv_gradient.h"
 
 namespace mnist100::MNIST100_ISA {
 namespace {
-
-// Partial weight gradients: enough chunks for any usual number of threads, few enough to add up fast.
-constexpr int64_t kChunks = 32;
 
 struct Sizes {
   explicit Sizes(const Conv2dShape& s)
@@ -18,16 +16,82 @@ struct Sizes {
   int64_t cols;  // rounded up to a cache line
 };
 
+float sum_of(int64_t size, const float* x) {
+  Vec lanes = {};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) lanes += load(x + i);
+  lanes += load_first(x + i, size - i);
+  float sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+  return sum;
+}
+
+// Output channels in whole vectors: then the padded output is a plain NHWC image.
+bool is_same_shape(const Conv2dShape& s) {
+  return s.sh == 1 && s.sw == 1 && s.kh == 2 * s.ph + 1 && s.kw == 2 * s.pw + 1 && s.oc % kLanes == 0;
+}
+
+void same_conv2d(const Conv2dShape& s, const float* x, const float* w, const float* b, float* y,
+                 int threads) {
+  const PaddedShape in = {1, s.c, s.h, s.w, s.ph, s.pw}, out = {1, s.oc, s.h, s.w, 0, 0};
+  Correlation f = {s.c, s.oc, s.kh, s.kw, nullptr, b, false};
+  const int64_t packed_size = round_up(s.oc * f.taps(), 16), in_size = round_up(in.sample(), 16);
+  const int64_t worker_size = in_size + out.sample();
+  float* packed =
+      static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(packed_size + threads * worker_size)));
+  pack_weights(f, packed, [&](int64_t o, int64_t c, int64_t ky, int64_t kx) {
+    return w[((o * s.c + c) * s.kh + ky) * s.kw + kx];
+  });
+  f.weights = packed;
+  parallel_for(s.n, threads, [&](int64_t n, int worker) {
+    float* from = packed + packed_size + worker * worker_size;
+    float* to = from + in_size;
+    pad_sample(in, x + n * s.c * s.h * s.w, from);
+    correlate_sample(f, in, from, out, to, nullptr);
+    unpad_sample(out, to, y + n * s.oc * s.h * s.w);
+  });
+}
+
+void same_conv2d_backward(const Conv2dShape& s, const float* dy, const float* x, const float* w, float* dx,
+                          float* dw, float* db, int threads) {
+  const PaddedShape in = {1, s.c, s.h, s.w, s.ph, s.pw}, out = {1, s.oc, s.h, s.w, s.ph, s.pw};
+  const PaddedShape plain = {1, s.c, s.h, s.w, 0, 0};
+  Flipped flipped(s.c, s.oc, s.kh, s.kw);
+  const Partials parts(s.n, s.kh * s.kw * s.c * s.oc, s.oc);
+  const int64_t in_size = round_up(in.sample(), 16), out_size = round_up(out.sample(), 16);
+  const int64_t worker_size = in_size + out_size + round_up(s.w * flipped.f.oc, 16);
+  float* block = static_cast<float*>(scratch(
+      sizeof(float) * static_cast<size_t>(parts.floats() + flipped.floats() + threads * worker_size)));
+  float* weights = block + parts.floats();
+  if (dx) flipped.pack(s.oc, s.c, w, weights);
+  const float* sums =
+      parts.run(s.n, block, threads, [&](int64_t n, float* dw_part, float* db_part, int worker) {
+        float* image = weights + flipped.floats() + worker * worker_size;
+        float* d = image + in_size;
+        const float* dy_n = dy + n * s.oc * s.h * s.w;
+        pad_sample(in, x + n * s.c * s.h * s.w, image);
+        pad_sample(out, dy_n, d);
+        if (dw) weight_gradient(in, out, image, d, dw_part);
+        for (int64_t o = 0; db && o < s.oc; ++o) db_part[o] += sum_of(s.h * s.w, dy_n + o * s.h * s.w);
+        if (!dx) return;
+        correlate_sample(flipped.f, out, d, plain, image, d + out_size);
+        unpad_sample(plain, image, dx + n * s.c * s.h * s.w);
+      });
+  if (dw) write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * s.oc, s.oc, dw);
+  if (db) __builtin_memcpy(db, sums + parts.weights, sizeof(float) * static_cast<size_t>(s.oc));
+}
+
 }  // namespace
 
 void conv2d(const Conv2dShape& s, const float* x, const float* w, const float* b, float* y, int threads) {
+  if (is_same_shape(s)) return same_conv2d(s, x, w, b, y, threads);
   const Sizes z(s);
-  const int64_t per_worker = z.cols + product_scratch();
+  const int64_t per_worker = z.cols + max_of(product_scratch(), columns_scratch(s));
   float* block = static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(threads * per_worker)));
   parallel_for(s.n, threads, [&](int64_t n, int worker) {
     float* cols = block + worker * per_worker;
     float* out = y + n * z.out;
-    im2col_sample(s, x + n * z.in, cols);
+    im2col_sample(s, x + n * z.in, cols, cols + z.cols);
     // y (oc,pixels) = w (oc,taps) cols^T, on top of the bias
     for (int64_t i = 0; b && i < z.out; ++i) out[i] = b[i / z.pixels];
     product_serial(
@@ -38,17 +102,18 @@ void conv2d(const Conv2dShape& s, const float* x, const float* w, const float* b
 
 void conv2d_backward(const Conv2dShape& s, const float* dy, const float* x, const float* w, float* dx,
                      float* dw, float* db, int threads) {
+  if (is_same_shape(s)) return same_conv2d_backward(s, dy, x, w, dx, dw, db, threads);
   const Sizes z(s);
   const int64_t chunks = max_of(1, min_of(s.n, kChunks));
   const int64_t dw_size = s.oc * z.taps;
   const int64_t partials = round_up(chunks * (dw_size + s.oc), 16);
-  const int64_t per_worker = z.cols + product_scratch();
+  const int64_t per_worker = z.cols + max_of(product_scratch(), columns_scratch(s));
   float* dw_parts =
       static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(partials + threads * per_worker)));
   float* db_parts = dw_parts + chunks * dw_size;
   parallel_for(chunks, threads, [&](int64_t chunk, int worker) {
     float* cols = dw_parts + partials + worker * per_worker;
-    float* product_block = cols + z.cols;
+    float* other = cols + z.cols;  // scratch of one call at a time
     float* dw_part = dw_parts + chunk * dw_size;
     float* db_part = db_parts + chunk * s.oc;
     __builtin_memset(dw_part, 0, sizeof(float) * static_cast<size_t>(dw_size));
@@ -57,19 +122,16 @@ void conv2d_backward(const Conv2dShape& s, const float* dy, const float* x, cons
       const float* dy_n = dy + n * z.out;
       if (dw) {
         // dw (oc,taps) += dy (oc,pixels) cols (pixels,taps)
-        im2col_sample(s, x + n * z.in, cols);
+        im2col_sample(s, x + n * z.in, cols, other);
         product_serial(
-            {s.oc, z.taps, z.pixels, 1, {dy_n, z.pixels, 1}, {cols, z.taps, 1}, 1, dw_part, z.taps},
-            product_block);
+            {s.oc, z.taps, z.pixels, 1, {dy_n, z.pixels, 1}, {cols, z.taps, 1}, 1, dw_part, z.taps}, other);
       }
-      if (db)
-        for (int64_t i = 0; i < z.out; ++i) db_part[i / z.pixels] += dy_n[i];
+      for (int64_t o = 0; db && o < s.oc; ++o) db_part[o] += sum_of(z.pixels, dy_n + o * z.pixels);
       if (dx) {
         // dcols (pixels,taps) = dy^T (pixels,oc) w (oc,taps)
         product_serial({z.pixels, z.taps, s.oc, 1, {dy_n, 1, z.pixels}, {w, z.taps, 1}, 0, cols, z.taps},
-                       product_block);
-        __builtin_memset(dx + n * z.in, 0, sizeof(float) * static_cast<size_t>(z.in));
-        col2im_sample(s, cols, dx + n * z.in);
+                       other);
+        col2im_sample(s, cols, dx + n * z.in, other);
       }
     }
   });

@@ -27,17 +27,7 @@ struct Tile {
   // at[i][:] += sum over k of a[i * row_stride + k * step] * b[k * b_stride + :].
   MNIST100_INLINE void add_product(int64_t depth, const float* a, int64_t row_stride, int64_t step,
                                    const float* b, int64_t b_stride) {
-    for (int64_t k = 0; k < depth; ++k) {
-      Vec bk[V];
-#pragma GCC unroll 4
-      for (int j = 0; j < V; ++j) bk[j] = load(b + k * b_stride + j * kLanes);
-#pragma GCC unroll 16
-      for (int i = 0; i < R; ++i) {
-        const Vec ai = splat(a[i * row_stride + k * step]);
-#pragma GCC unroll 4
-        for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
-      }
-    }
+    for (int64_t k = 0; k < depth; ++k) add_step(a + k * step, row_stride, b + k * b_stride);
   }
 
   // The same, and keeps the rows of b as a panel: packed[k * V * kLanes + :].
@@ -59,11 +49,31 @@ struct Tile {
     }
   }
 
+  // at[i][:] += a[i * row_stride] * b[:].
+  MNIST100_INLINE void add_step(const float* a, int64_t row_stride, const float* b) {
+    Vec bk[V];
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) bk[j] = load(b + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i) {
+      const Vec ai = splat(a[i * row_stride]);
+#pragma GCC unroll 4
+      for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
+    }
+  }
+
   MNIST100_INLINE void add_row(const float* row) {
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 4
       for (int j = 0; j < V; ++j) at[i][j] += load(row + j * kLanes);
+  }
+
+  MNIST100_INLINE void clip_negative() {  // a NaN is kept
+#pragma GCC unroll 16
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < V; ++j) at[i][j] = at[i][j] < Vec{} ? Vec{} : at[i][j];
   }
 
   MNIST100_INLINE void store_to(float* c, int64_t stride) const {

@@ -25,6 +25,8 @@ MNIST100_DECLARE(pad_nhwc);
 MNIST100_DECLARE(unpad_nhwc);
 MNIST100_DECLARE(conv_block);
 MNIST100_DECLARE(conv_block_backward);
+MNIST100_DECLARE(conv_same);
+MNIST100_DECLARE(conv_same_backward);
 MNIST100_DECLARE(linear);
 MNIST100_DECLARE(linear_backward);
 MNIST100_DECLARE(linear_block);
@@ -40,6 +42,7 @@ MNIST100_DECLARE(sgd_step);
 MNIST100_DECLARE(ema_update);
 MNIST100_DECLARE(sum_squares);
 MNIST100_DECLARE(input_batch);
+MNIST100_DECLARE(fma_rounds);
 #undef MNIST100_DECLARE
 
 // A matrix whose element (i, j) is at[i * rows + j * cols]; one of the strides is 1.
@@ -79,9 +82,27 @@ struct Tasks {
 Tasks product_tasks(const Product& p);
 void product_block(const Product& p, const Span& s, float* panel);
 
-// One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). The second adds to dx.
-void im2col_sample(const Conv2dShape& s, const float* x, float* cols);
-void col2im_sample(const Conv2dShape& s, const float* cols, float* dx);
+// One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). Both overwrite.
+void im2col_sample(const Conv2dShape& s, const float* x, float* cols, float* scratch_block);
+void col2im_sample(const Conv2dShape& s, const float* cols, float* dx, float* scratch_block);
+// Floats of scratch that they need; a multiple of a cache line.
+int64_t columns_scratch(const Conv2dShape& s);
+
+// The border of one padded sample.
+MNIST100_INLINE void zero_border(const PaddedShape& s, float* sample) {
+  const size_t band = sizeof(float) * static_cast<size_t>(s.bh * s.row());
+  const size_t side = sizeof(float) * static_cast<size_t>(s.bw * s.c);
+  __builtin_memset(sample, 0, band);
+  for (int64_t y = 0; y < s.h; ++y) {
+    __builtin_memset(sample + s.at(0, y, 0) - s.bw * s.c, 0, side);
+    __builtin_memset(sample + s.at(0, y, s.w), 0, side);
+  }
+  __builtin_memset(sample + (s.bh + s.h) * s.row(), 0, band);
+}
+
+// One sample of pad_nhwc and unpad_nhwc.
+void pad_sample(const PaddedShape& s, const float* x, float* y);
+void unpad_sample(const PaddedShape& s, const float* x, float* y);
 
 // out[i] = sum over chunks, in order, of partial[chunk * size + i].
 void sum_partials(int64_t size, int64_t chunks, const float* partial, float* out, int threads);

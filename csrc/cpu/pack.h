@@ -1,25 +1,10 @@
 // Packing of a product's right operand into panels: dst[k * width + i], zero beyond the edge.
 #pragma once
 
-#include "shuffle.h"
+#include "transpose.h"
 
 namespace mnist100 {
 namespace {
-
-// rows[i][j] <-> rows[j][i] in log2(kLanes) rounds; each exchanges the off-diagonal blocks of all squares
-// of 2 * Half rows.
-template <int Half = kLanes / 2>
-MNIST100_INLINE void transpose(Vec (&rows)[kLanes]) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kLanes; ++i) {
-    if (i & Half) continue;
-    const Vec upper = rows[i], lower = rows[i + Half];
-    rows[i] = shuffled<[](int lane) { return lane & Half ? lane - Half + kLanes : lane; }>(upper, lower);
-    rows[i + Half] =
-        shuffled<[](int lane) { return lane & Half ? lane + kLanes : lane + Half; }>(upper, lower);
-  }
-  if constexpr (Half > 1) transpose<Half / 2>(rows);
-}
 
 // One vector's width of a panel from `valid` rows, `stride` apart, that are contiguous along k.
 inline void pack_transposed(const float* src, int64_t stride, int64_t valid, int64_t depth, float* dst,

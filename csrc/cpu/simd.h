@@ -13,6 +13,10 @@
 #include <omp.h>
 #endif
 
+#if defined(__SSE4_1__)
+#include <immintrin.h>
+#endif
+
 #include "../kernels.h"
 
 // For lambdas, which take the attribute after their parameters.
@@ -35,35 +39,120 @@ constexpr int kLanes = kVectorBytes / 4;
 
 typedef float Vec __attribute__((vector_size(kVectorBytes)));
 typedef int32_t IntVec __attribute__((vector_size(kVectorBytes)));
+typedef uint8_t ByteVec __attribute__((vector_size(kLanes)));
 typedef float UnalignedVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef int32_t UnalignedIntVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef uint8_t UnalignedByteVec __attribute__((vector_size(kLanes), aligned(1), may_alias));
 
 MNIST100_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 MNIST100_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+MNIST100_INLINE IntVec load_ints(const int32_t* p) { return *reinterpret_cast<const UnalignedIntVec*>(p); }
+MNIST100_INLINE void store_ints(int32_t* p, IntVec v) { *reinterpret_cast<UnalignedIntVec*>(p) = v; }
+MNIST100_INLINE IntVec ints_from(int32_t first, int32_t step) {  // first, first + step, ...
+  IntVec lanes;
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i;
+  return lanes * step + first;
+}
+
 MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this is one broadcast
 
-// The first `count` lanes, 0 < count < kLanes; the others are zero, or not written. Nothing beyond them is
+MNIST100_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
+
+// The first `count` lanes; of fewer than all, the others are zero, or not written, and nothing beyond is
 // touched.
 MNIST100_INLINE Vec load_first(const float* p, int64_t count) {
+  if (count >= kLanes) return load(p);
 #if defined(__AVX512F__)
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
 #elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
-  const IntVec lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  return _mm256_maskload_ps(p, reinterpret_cast<__m256i>(lane < static_cast<int32_t>(count)));
+  return _mm256_maskload_ps(p, reinterpret_cast<__m256i>(ints_from(0, 1) < static_cast<int32_t>(count)));
 #else
   Vec v = {};
   for (int i = 0; i < count; ++i) v[i] = p[i];
   return v;
 #endif
 }
-
 MNIST100_INLINE void store_first(float* p, Vec v, int64_t count) {
+  if (count >= kLanes) return store(p, v);
 #if defined(__AVX512F__)
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), v);
 #elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
-  const IntVec lane = {0, 1, 2, 3, 4, 5, 6, 7};
-  _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(lane < static_cast<int32_t>(count)), v);
+  _mm256_maskstore_ps(p, reinterpret_cast<__m256i>(ints_from(0, 1) < static_cast<int32_t>(count)), v);
 #else
   for (int i = 0; i < count; ++i) p[i] = v[i];
+#endif
+}
+
+// Bit i tells whether lane i of a comparison holds. The extension has no such operation.
+MNIST100_INLINE uint32_t bits_of(IntVec holds) {
+#if defined(__AVX512DQ__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(holds));
+#elif defined(__AVX__) && !defined(MNIST100_VECTOR_BYTES)
+  return static_cast<uint32_t>(_mm256_movemask_ps(reinterpret_cast<__m256>(holds)));
+#elif defined(__SSE4_1__) && !defined(MNIST100_VECTOR_BYTES)
+  return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(holds)));
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= (static_cast<uint32_t>(holds[i]) & 1u) << i;
+  return bits;
+#endif
+}
+
+// Bytes to lanes and back; lanes hold 0..255. GCC 12 makes scalar code of __builtin_convertvector here.
+MNIST100_INLINE IntVec widen(const uint8_t* p) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<IntVec>(
+      _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return reinterpret_cast<IntVec>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__SSE4_1__) && !defined(MNIST100_VECTOR_BYTES)
+  return reinterpret_cast<IntVec>(_mm_cvtepu8_epi32(_mm_loadu_si32(p)));
+#else
+  return __builtin_convertvector(*reinterpret_cast<const UnalignedByteVec*>(p), IntVec);
+#endif
+}
+MNIST100_INLINE void narrow(uint8_t* p, IntVec v) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(v)));
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  const __m256i all = reinterpret_cast<__m256i>(v);
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+#elif defined(__SSE4_1__) && !defined(MNIST100_VECTOR_BYTES)
+  const __m128i words = _mm_packus_epi32(reinterpret_cast<__m128i>(v), reinterpret_cast<__m128i>(v));
+  _mm_storeu_si32(p, _mm_packus_epi16(words, words));
+#else
+  *reinterpret_cast<UnalignedByteVec*>(p) = __builtin_convertvector(v, ByteVec);
+#endif
+}
+
+// Four floats from each of two places, side by side in the lower eight lanes. (Copied through memory, the
+// halves would stall the load of the whole.)
+MNIST100_INLINE Vec load_pair(const float* low, const float* high) {
+#if defined(__AVX512F__)
+  const __m256 pair = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+  return __builtin_shufflevector(pair, pair, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, -1, -1, -1, -1, -1, -1);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+#else
+  Vec pair = {};
+  for (int i = 0; i < 8 && i < kLanes; ++i) pair[i] = i < 4 ? low[i] : high[i - 4];
+  return pair;
+#endif
+}
+
+// Lane i is v[place[i]], 0 <= place[i] < kLanes.
+MNIST100_INLINE Vec permute(Vec v, IntVec place) {
+#if defined(__AVX512F__)
+  // The unmasked form starts from an undefined value, of which GCC 12 warns.
+  return _mm512_maskz_permutexvar_ps(0xffff, reinterpret_cast<__m512i>(place), v);
+#elif defined(__AVX2__) && !defined(MNIST100_VECTOR_BYTES)
+  return _mm256_permutevar8x32_ps(v, reinterpret_cast<__m256i>(place));
+#else
+  Vec found;
+  for (int i = 0; i < kLanes; ++i) found[i] = v[place[i]];
+  return found;
 #endif
 }
 

@@ -18,6 +18,8 @@ constinit const Kernels<float> MNIST100_ISA::table = {
     unpad_nhwc,
     conv_block,
     conv_block_backward,
+    conv_same,
+    conv_same_backward,
     linear,
     linear_backward,
     linear_block,
@@ -33,6 +35,7 @@ constinit const Kernels<float> MNIST100_ISA::table = {
     ema_update,
     sum_squares,
     input_batch,
+    fma_rounds,
 };
 
 }  // namespace mnist100

@@ -8,8 +8,7 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._openmp import short_spin
 
@@ -25,12 +24,12 @@ except ModuleNotFoundError as error:
         "folder, and import mnist100 from outside python/"
     ) from error
 
-from . import _core, functional
-from ._config import set_num_threads, show_config
-from .modelfile import load_model
+from . import _core
 
 if TYPE_CHECKING:
-    from . import data, evaluation, export, layers, losses, models, optim, training
+    from . import data, evaluation, export, functional, layers, losses, models, optim, training
+    from ._config import set_num_threads, show_config
+    from .modelfile import load_model
 
 __version__ = _core.version
 
@@ -51,8 +50,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    # The larger modules load at first use: `import mnist100` stays fast.
+_HOMES = {"load_model": ".modelfile", "set_num_threads": "._config", "show_config": "._config"}
+
+
+def __getattr__(name: str) -> Any:
+    # Everything loads at first use, NumPy with it: `import mnist100` and `mnist100 --help` stay fast.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name], __name__), name)
     if name in __all__:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

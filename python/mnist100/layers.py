@@ -76,7 +76,10 @@ class Layer:
 
 
 class Conv2d(Layer):
-    """y = x ⋆ w + b: cross-correlation, (n, c, h, w) -> (n, oc, oh, ow)."""
+    """y = x ⋆ w + b, with ``relu`` its positive part: (n, c, h, w) -> (n, oc, oh, ow).
+
+    Stride 1 and "same" padding of an odd kernel go from `Padded` to `Padded`.
+    """
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Conv2d(Layer):
         *,
         stride: IntOrPair = 1,
         padding: IntOrPair = 0,
+        relu: bool = False,
         seed: int = 0,
         stream: int = 0,
         dtype: npt.DTypeLike = np.float32,
@@ -94,19 +98,40 @@ class Conv2d(Layer):
         kernel = check.pair("kernel_size", kernel_size, 1)
         self.stride = check.pair("stride", stride, 1)
         self.padding = check.pair("padding", padding, 0)
+        self.relu = relu
+        self.is_same = self.stride == (1, 1) and kernel == tuple(2 * p + 1 for p in self.padding)
         c = check.integer("in_channels", in_channels, 1)
         oc = check.integer("out_channels", out_channels, 1)
         self.weight, self.bias = self.parameters = weights(
             name, (oc, c, *kernel), seed, stream, dtype
         )
 
-    def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
+    def forward(self, x: Activation, step: int) -> tuple[Activation, tuple[Array, Array | None]]:
+        w, b = self.weight.value, self.bias.value
+        if self.is_same and self.ops is F:
+            x = to_padded(x, self.padding)
+            padded = _core.conv_same(x.data, w, b, self.relu, self.padding)
+            return Padded(padded, self.padding), (x.data, padded if self.relu else None)
         x = to_nchw(x)
-        return self.ops.conv2d(x, self.weight.value, self.bias.value, self.stride, self.padding), x
+        y = self.ops.conv2d(x, w, b, self.stride, self.padding)
+        y = self.ops.relu(y) if self.relu else y
+        return y, (x, y if self.relu else None)
 
-    def backward(self, dy: Activation, cache: Array, need_dx: bool = True) -> Array | None:
+    def backward(
+        self, dy: Activation, cache: tuple[Array, Array | None], need_dx: bool = True
+    ) -> Activation | None:
+        x, y = cache
+        w = self.weight.value
+        dx: Array | None
+        if self.is_same and self.ops is F:
+            dy = to_padded(dy, self.padding)
+            dx, self.weight.grad, self.bias.grad = _core.conv_same_backward(
+                dy.data, x, y, w, self.padding, need_dx
+            )
+            return None if dx is None else Padded(dx, self.padding)
+        gradient = to_nchw(dy) if y is None else self.ops.relu_backward(to_nchw(dy), y)
         dx, self.weight.grad, self.bias.grad = self.ops.conv2d_backward(
-            to_nchw(dy), cache, self.weight.value, self.stride, self.padding, need_dx=need_dx
+            gradient, x, w, self.stride, self.padding, need_dx=need_dx
         )
         return dx
 

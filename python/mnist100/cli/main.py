@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.metadata
 import io
 import os
 import shlex
@@ -14,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import mnist100
 from mnist100.cli.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -92,7 +92,7 @@ def _prepare_streams() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mnist100", description="Recognise two-digit handwritten numbers.")
-    version = f"%(prog)s {importlib.metadata.version('mnist100')}"
+    version = f"%(prog)s {mnist100.__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_CommandParser)
     for name, help_text in COMMANDS.items():

@@ -86,9 +86,6 @@ def input_batch(
     if not check.SMALLEST_STD <= std.min() <= std.max() < np.inf:
         got = f"values from {std.min():g} to {std.max():g}"
         raise check.fail("std", got, f"finite values from {check.SMALLEST_STD:g}")
-    check.in_range("samples", samples, len(pairs), "rows of pairs")
-    if len(samples):
-        check.in_range("pairs", pairs, len(digits), "rows of digits")
     return _core.input_batch(
         np.ascontiguousarray(digits),
         pairs,

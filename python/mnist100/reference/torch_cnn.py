@@ -72,6 +72,8 @@ def _modules(layer: Layer, place: int) -> Iterator[tuple[str, nn.Module]]:
     """The modules that do what a layer does; those with weights are named as its parameters are."""
     if isinstance(layer, Conv2d):
         yield _conv(layer, layer.stride, layer.padding)
+        if layer.relu:
+            yield f"relu{place}", nn.ReLU()
     elif isinstance(layer, ConvBlock):
         yield _conv(layer, (1, 1), layer.border)
         yield f"relu{place}", nn.ReLU()

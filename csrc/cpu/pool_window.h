@@ -1,0 +1,65 @@
+// ReLU and max over a 2x2 window whose four convolution results are in registers.
+#pragma once
+
+#include "simd.h"
+
+namespace mnist100 {
+namespace {
+
+// Where the pooled row of a sample goes: pixels of `oc` channels.
+struct PooledRow {
+  int64_t oc;
+  float* y;
+  uint8_t* argmax;
+
+  // Channels [first, first + kLanes) of window px, those beyond oc left out.
+  MNIST100_INLINE void store_at(int64_t px, int64_t first, Vec value, IntVec place) const {
+    float* to = y + px * oc + first;
+    uint8_t* to_place = argmax + px * oc + first;
+    if (first + kLanes <= oc) {
+      store(to, value);
+      narrow(to_place, place);
+      return;
+    }
+    for (int64_t i = 0; first + i < oc; ++i) {
+      to[i] = value[i];
+      to_place[i] = static_cast<uint8_t>(place[i]);
+    }
+  }
+};
+
+// Finite results a, b, c, d of window px, in row-major order. `spoilt` is 0 for as long as all were.
+MNIST100_INLINE void pool_window(const PooledRow& row, int64_t px, int64_t first, Vec a, Vec b, Vec c, Vec d,
+                                 Vec& spoilt) {
+  spoilt += ((a + b) + (c + d)) * 0.0f;  // an infinity or a NaN makes it NaN for good
+  const Vec largest = larger(larger(a, b), larger(c, d));
+  IntVec place = c == largest ? IntVec{} + 2 : IntVec{} + 3;
+  place = b == largest ? IntVec{} + 1 : place;
+  place = a == largest ? IntVec{} : place;
+  const IntVec live = largest > Vec{};
+  row.store_at(px, first, live ? largest : Vec{}, place & live);
+}
+
+MNIST100_INLINE bool is_spoilt(Vec spoilt) { return bits_of(spoilt != Vec{}) != 0; }
+
+// The same from two rows of results, pixels `stride` floats apart, with the order that kernels.h gives NaN.
+void pool_rows(const PooledRow& row, int64_t windows, const float* top, const float* bottom, int64_t stride) {
+  for (int64_t px = 0; px < windows; ++px)
+    for (int64_t o = 0; o < row.oc; o += kLanes) {
+      const float* window[4] = {top + 2 * px * stride + o, top + (2 * px + 1) * stride + o,
+                                bottom + 2 * px * stride + o, bottom + (2 * px + 1) * stride + o};
+      Vec best = Vec{} - 1.0f;
+      IntVec place = IntVec{};
+      for (int i = 0; i < 4; ++i) {
+        const Vec result = load(window[i]);
+        const Vec value = result < Vec{} ? Vec{} : result;  // a NaN is kept
+        const IntVec better = (value > best) | (value != value);
+        best = better ? value : best;
+        place = better ? IntVec{} + i : place;
+      }
+      row.store_at(px, o, best, place);
+    }
+}
+
+}  // namespace
+}  // namespace mnist100
