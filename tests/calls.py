@@ -38,6 +38,14 @@ def valid() -> dict[str, tuple[Callable[..., object], dict[str, Any]]]:
         "conv_block_backward": (F.conv_block_backward, {"dy": y, "cache": block}),
         "linear": (F.linear, {"x": flat, "w": dense, "b": draws(3)}),
         "linear_backward": (F.linear_backward, {"dy": draws(5, 3), "x": flat, "w": dense}),
+        "linear_block": (
+            F.linear_block,
+            {"x": flat, "w": dense, "b": draws(3), "p": 0.5, "seed": 1, "step": 2},
+        ),
+        "linear_block_backward": (
+            F.linear_block_backward,
+            {"dy": draws(5, 3), "y": draws(5, 3), "x": flat, "w": dense, "p": 0.5},
+        ),
         "relu": (F.relu, {"x": flat}),
         "relu_backward": (F.relu_backward, {"dy": flat, "y": flat}),
         "dropout": (F.dropout, {"x": flat, "p": 0.5, "seed": 1, "step": 2}),

@@ -188,6 +188,9 @@ LINEAR = [
     Dense(65, 129, 65),
     Dense(3, 2049, 10),
     Dense(2100, 6, 5),
+    Dense(8, 33, 5),
+    Dense(9, 40, 37),
+    Dense(300, 1100, 130),
 ]
 
 # Elementwise kernels: around vectors, Philox blocks of 4 and chunks of 16,384 elements.

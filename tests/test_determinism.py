@@ -61,6 +61,13 @@ def linear() -> tuple[Any, ...]:
     return F.linear(x, w, draws(100)), *F.linear_backward(dy, x, w)
 
 
+def linear_block() -> tuple[Any, ...]:
+    x, w, dy = draws(300, 200), draws(100, 200), draws(300, 100)
+    y = F.linear_block(x, w, draws(100), 0.4, seed=1, step=2)
+    few = F.linear(x[:3], w, draws(100))
+    return y, few, *F.linear_block_backward(dy, y, x, w, 0.4)
+
+
 def elementwise() -> tuple[Any, ...]:
     x, dy = draws(50_001), draws(50_001, seed=1)
     y = F.relu(x)
@@ -98,6 +105,7 @@ OPERATIONS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "max_pool2d": max_pool,
     "im2col": columns,
     "linear": linear,
+    "linear_block": linear_block,
     "elementwise": elementwise,
     "loss": loss,
     "updates": updates,

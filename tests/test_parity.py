@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mnist100 import functional as F  # noqa: N812
-from mnist100.layers import Dropout, to_nchw
+from mnist100.layers import LinearBlock, to_nchw
 from mnist100.models import ARCHITECTURES, Model
 from mnist100.optim import Adam
 from mnist100.training.step import train_step
@@ -84,14 +84,13 @@ def twin(model: Model) -> list[torch.Tensor]:
 
 
 def scales_of(model: Model, step: int) -> list[torch.Tensor]:
-    """What our own dropout layers multiply by in `step`."""
-    widths = [p.value.size for p in model.parameters() if not p.decay]
-    if model.architecture == "cnn":
-        widths = widths[2:]  # dropout follows the dense layers
-    layers = [layer for layer in model.net.layers if isinstance(layer, Dropout)]
+    """What our own dropout multiplies by in `step`."""
+    blocks = [layer for layer in model.net.layers if isinstance(layer, LinearBlock)]
+    assert len(blocks) == (1 if model.architecture == "cnn" else 2)
     return [
-        tensor(F.dropout(np.ones((BATCH, n), np.float32), d.p, seed=d.seed, step=step)[0])
-        for d, n in zip(layers, widths, strict=False)
+        tensor(F.dropout(ones, block.p, seed=block.dropout_seed, step=step)[0])
+        for block in blocks
+        for ones in [np.ones((BATCH, block.bias.value.size), np.float32)]
     ]
 
 
