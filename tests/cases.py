@@ -78,6 +78,15 @@ CONV = [
     Conv(2, 16, 5, 15, 32, (3, 3), (1, 1), (1, 1)),
     Conv(1, 3, 4, 7, 16, (5, 3), (1, 1), (2, 1)),
     Conv(33, 1, 3, 4, 16, (1, 1)),
+    # Runs of taps that are moved in fours, pixels in fours, and rows of 64 taps and more.
+    Conv(3, 16, 14, 28, 2, (3, 3), (1, 1), (1, 1)),
+    Conv(2, 1, 4, 7, 2, (3, 3), (1, 1), (1, 1)),
+    Conv(2, 2, 5, 6, 2, (5, 3), (2, 1), (0, 2)),
+    Conv(2, 5, 6, 9, 2, (4, 4), (1, 1), (1, 2)),
+    Conv(2, 3, 6, 12, 2, (2, 5), (1, 1), (1, 2)),
+    Conv(1, 1, 1, 10, 2, (1, 9), (1, 1), (0, 4)),
+    Conv(2, 1, 3, 3, 2, (1, 1)),
+    Conv(2, 1, 1, 2, 2, (1, 2)),
 ]
 
 
@@ -115,6 +124,29 @@ POOL = [
     Pool(2, 20, 6, 40, (3, 3), (1, 1), (1, 1)),
     Pool(2, 3, 9, 70, (3, 3), (2, 2), (1, 1)),
     Pool(1, 2, 3, 5, (1, 9), (1, 1), (0, 4)),
+]
+
+
+class Layout(NamedTuple):
+    """x (n, c, h, w), moved between NCHW and NHWC."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+
+
+# Blocks of as many pixels and channels as a vector has lanes; one channel goes by rows.
+LAYOUT = [
+    Layout(0, 2, 3, 3),
+    Layout(3, 5, 4, 7),
+    Layout(2, 1, 5, 9),
+    Layout(2, 16, 3, 5),
+    Layout(2, 32, 7, 14),
+    Layout(1, 33, 4, 4),
+    Layout(2, 20, 2, 9),
+    Layout(1, 4, 2, 2),
+    Layout(1, 8, 1, 67),
 ]
 
 
@@ -209,6 +241,9 @@ LOGITS = [
     Logits(1, 2),
     Logits(3, 7),
     Logits(15, 16),
+    Logits(5, 17),
+    Logits(2, 31),
+    Logits(33, 33),
     Logits(17, 100),
     Logits(256, 100),
 ]

@@ -51,6 +51,18 @@ def max_pool() -> tuple[Any, ...]:
     return y, argmax, F.max_pool2d_backward(y, argmax, (N, 3, 9, 8), 3, 2, 1)
 
 
+def max_pool_of_tiles() -> tuple[Any, ...]:
+    x = draws(N, 3, 9, 37)
+    y, argmax = F.max_pool2d(x, 2)
+    return y, argmax, F.max_pool2d_backward(y, argmax, (N, 3, 9, 37), 2)
+
+
+def layouts() -> tuple[Any, ...]:
+    x = draws(N, 19, 5, 7)
+    padded = _core.pad_nhwc(x, (1, 2))
+    return padded, _core.unpad_nhwc(padded, (1, 2))
+
+
 def columns() -> tuple[Any, ...]:
     cols = F.im2col(draws(N, 3, 9, 8), 3, 2, 1)
     return cols, F.col2im(cols, (N, 3, 9, 8), 3, 2, 1)
@@ -103,6 +115,8 @@ OPERATIONS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "conv_same": conv_same,
     "conv2d": conv2d,
     "max_pool2d": max_pool,
+    "max_pool2d of tiles": max_pool_of_tiles,
+    "layouts": layouts,
     "im2col": columns,
     "linear": linear,
     "linear_block": linear_block,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cases import CONV, Conv
+from cases import CONV, LAYOUT, Conv, Layout
 from mnist100 import _core
 from mnist100 import functional as F  # noqa: N812
 from support import assert_same, draws, oracle, tensor, whole
@@ -74,8 +74,9 @@ def test_ints_stand_for_pairs(variant: str) -> None:
 
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_padded_layout(variant: str, border: tuple[int, int], dtype: type) -> None:
-    x = draws(3, 5, 4, 7, dtype=dtype)
+@pytest.mark.parametrize("shape", LAYOUT, ids=str)
+def test_padded_layout(variant: str, shape: Layout, border: tuple[int, int], dtype: type) -> None:
+    x = draws(*shape, dtype=dtype)
     bh, bw = border
     padded = _core.pad_nhwc(x, border)
     assert_same(padded, np.pad(x.transpose(0, 2, 3, 1), [(0, 0), (bh, bh), (bw, bw), (0, 0)]))

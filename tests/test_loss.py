@@ -67,6 +67,23 @@ def test_cross_entropy(variant: str, shape: Logits, scale: float, dtype: type) -
     assert isinstance(loss, float)
 
 
+# In a row (0, x) the sum is 1 below x = -17, so that softmax is exp(x) itself; above, a quotient has it.
+# FLT_MIN is exp(-87.34); what lies below may be 0.
+def test_the_exponential_is_good_to_two_ulp(variant: str) -> None:
+    x = np.linspace(-87.33, 0, 300_001, dtype=np.float32)
+    p = F.softmax(np.stack([np.zeros_like(x), x], axis=1)).astype(np.float64)
+    expected = np.exp(x.astype(np.float64))
+    ulp = np.spacing(expected.astype(np.float32))
+    assert (np.abs(p[:, 1] / p[:, 0] - expected) / ulp).max() < 2
+
+
+def test_the_smallest_exponentials(variant: str) -> None:
+    x = np.array([[0, -87.33, -87.34, -100, -1e5, -3e38, -np.inf]], np.float32)
+    p = F.softmax(x)[0]
+    assert p[1] > 0
+    assert_same(p[2:], np.zeros(5, np.float32))
+
+
 @pytest.mark.parametrize("offset", [1e4, -1e4, 1e30])
 def test_large_logits_do_not_overflow(variant: str, offset: float) -> None:
     logits = np.full((3, 5), offset, np.float32)

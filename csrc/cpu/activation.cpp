@@ -49,7 +49,10 @@ void relu_range(int64_t begin, int64_t end, const float* x, float* y) {
 }
 
 void relu_backward_range(int64_t begin, int64_t end, const float* dy, const float* y, float* dx) {
-  for (int64_t i = begin; i < end; ++i) dx[i] = y[i] > 0 ? dy[i] : 0;
+  for (int64_t i = begin; i < end; ++i) {
+    const float g = dy[i];  // read whatever y is, or the loop has branches
+    dx[i] = y[i] > 0 ? g : 0;
+  }
 }
 
 void dropout_backward_range(int64_t begin, int64_t end, float scale, const float* dy, const uint8_t* mask,

@@ -13,6 +13,16 @@ typedef float UnalignedFour __attribute__((vector_size(16), aligned(4), may_alia
 MNIST100_INLINE Four load_four(const float* p) { return *reinterpret_cast<const UnalignedFour*>(p); }
 MNIST100_INLINE void store_four(float* p, Four v) { *reinterpret_cast<UnalignedFour*>(p) = v; }
 
+// Short stores and loads keep too few cache lines on their way to memory. So rows of some length ask 3 KiB
+// ahead for what comes next; about shorter ones the processor is right by itself, and asking costs 60 %.
+constexpr int64_t kAhead = 768;
+constexpr int64_t kLong = 64;
+
+template <int Write>
+MNIST100_INLINE void prefetch(const float* p, int64_t rows, int64_t taps) {
+  for (int64_t i = 0; taps >= kLong && i < rows * taps; i += 16) __builtin_prefetch(p + i, Write);
+}
+
 // One sample, padded: (c, h + 2 * ph, w + 2 * pw).
 struct Padded {
   int64_t row, plane, size;
@@ -33,9 +43,9 @@ MNIST100_INLINE void copy_taps(int64_t kw, const float* from, float* to) {
 }
 
 // Row of the output pixel whose window starts at `window` of the first padded plane. Kh and Kw: the kernel
-// if known at compile time, else 0.
+// if known at compile time, else 0. Sizes come by value: a store of fours could alias a reference.
 template <int Kh, int Kw>
-MNIST100_INLINE void copy_window(const Conv2dShape& s, const Padded& p, const float* window, float* cols) {
+MNIST100_INLINE void copy_window(const Conv2dShape s, const Padded p, const float* window, float* cols) {
   const int64_t kh = Kh ? Kh : s.kh, kw = Kw ? Kw : s.kw;
   for (int64_t c = 0; c < s.c; ++c, window += p.plane)
 #pragma GCC unroll 3
@@ -48,19 +58,21 @@ void copy_window_exactly(const Conv2dShape& s, const Padded& p, const float* win
       for (int64_t kx = 0; kx < s.kw; ++kx) *cols++ = window[ky * p.row + kx];
 }
 
+// Not inlined: the tight loop needs all registers.
 template <int Kh, int Kw>
-void copy_windows(const Conv2dShape& s, const Padded& p, const float* padded, float* cols) {
-  const int64_t taps = s.c * s.kh * s.kw;
-  // What copy_taps writes beyond a row, the next rows overwrite; the last three may have too few after them.
-  int64_t left = s.oh() * s.ow();
-  for (int64_t oy = 0; oy < s.oh(); ++oy)
-    for (int64_t ox = 0; ox < s.ow(); ++ox, --left, cols += taps) {
-      const float* window = padded + oy * s.sh * p.row + ox * s.sw;
-      if (left > 3)
-        copy_window<Kh, Kw>(s, p, window, cols);
-      else
-        copy_window_exactly(s, p, window, cols);
+[[gnu::noinline]] void copy_windows(const Conv2dShape s, const Padded p, const float* padded, float* cols) {
+  const int64_t oh = s.oh(), ow = s.ow(), taps = s.c * s.kh * s.kw;
+  for (int64_t oy = 0; oy < oh; ++oy) {
+    // What copy_taps writes beyond a row, the next rows overwrite; after the last three there may be none.
+    const int64_t fast = max_of(0, min_of(ow, (oh - oy) * ow - 3));
+    const float* window = padded + oy * s.sh * p.row;
+    for (int64_t ox = 0; ox < fast; ++ox, window += s.sw, cols += taps) {
+      prefetch<1>(cols + kAhead, 1, taps);
+      copy_window<Kh, Kw>(s, p, window, cols);
     }
+    for (int64_t ox = fast; ox < ow; ++ox, window += s.sw, cols += taps)
+      copy_window_exactly(s, p, window, cols);
+  }
 }
 
 void add_window(const Conv2dShape& s, const Padded& p, const float* cols, float* window) {
@@ -86,12 +98,14 @@ MNIST100_INLINE void add_threes(int64_t taps, const float* cols, float* to) {
 }
 
 // Rows of output pixels of a kernel three wide with stride 1, four pixels a step.
-void add_windows_of_three(const Conv2dShape& s, const Padded& p, const float* cols, float* padded) {
+[[gnu::noinline]] void add_windows_of_three(const Conv2dShape s, const Padded p, const float* cols,
+                                            float* padded) {
   const int64_t ow = s.ow(), taps = s.c * s.kh * 3;
   for (int64_t oy = 0; oy < s.oh(); ++oy) {
     const int64_t fours = (oy + 1 < s.oh() ? ow : ow - 1) / 4 * 4;  // no read beyond the last pixel
     float* row = padded + oy * s.sh * p.row;
     for (int64_t ox = 0; ox < fours; ox += 4, cols += 3 * taps) {
+      prefetch<0>(cols + max_of(kAhead, 4 * taps), 4, taps);
       float* window = row + ox;
       for (int64_t c = 0; c < s.c; ++c, window += p.plane)
         for (int64_t ky = 0; ky < s.kh; ++ky, cols += 3) add_threes(taps, cols, window + ky * p.row);

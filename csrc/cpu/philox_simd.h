@@ -11,7 +11,6 @@
 namespace mnist100 {
 namespace {
 
-typedef uint32_t UintVec __attribute__((vector_size(kVectorBytes)));
 typedef uint64_t WideVec __attribute__((vector_size(kVectorBytes)));
 
 // Products of the lower halves of 64-bit lanes. The extension's 64-bit product would take three times the

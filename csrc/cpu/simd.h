@@ -40,6 +40,7 @@ constexpr int kLanes = kVectorBytes / 4;
 typedef float Vec __attribute__((vector_size(kVectorBytes)));
 typedef int32_t IntVec __attribute__((vector_size(kVectorBytes)));
 typedef uint8_t ByteVec __attribute__((vector_size(kLanes)));
+typedef uint32_t UintVec __attribute__((vector_size(kVectorBytes)));
 typedef float UnalignedVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef int32_t UnalignedIntVec __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef uint8_t UnalignedByteVec __attribute__((vector_size(kLanes), aligned(1), may_alias));
