@@ -75,7 +75,7 @@ CONV = [
     Conv(1, 1, 2, 2, 3, (3, 3), (1, 1), (4, 5)),
     Conv(45, 1, 4, 5, 3, (3, 3), (1, 1), (1, 1)),
     Conv(2, 16, 6, 8, 33, (3, 3), (1, 1), (1, 1)),
-    # Runs of taps that are moved in fours, pixels in fours, and rows of 64 taps and more.
+    # Runs of taps that are moved in fours, and pixels in fours.
     Conv(3, 16, 14, 28, 2, (3, 3), (1, 1), (1, 1)),
     Conv(2, 1, 4, 7, 2, (3, 3), (1, 1), (1, 1)),
     Conv(2, 2, 5, 6, 2, (5, 3), (2, 1), (0, 2)),
