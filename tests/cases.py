@@ -78,7 +78,7 @@ CONV = [
     Conv(2, 16, 5, 15, 32, (3, 3), (1, 1), (1, 1)),
     Conv(1, 3, 4, 7, 16, (5, 3), (1, 1), (2, 1)),
     Conv(33, 1, 3, 4, 16, (1, 1)),
-    # Runs of taps that are moved in fours, pixels in fours, and rows of 64 taps and more.
+    # Runs of taps that are moved in fours, and pixels in fours.
     Conv(3, 16, 14, 28, 2, (3, 3), (1, 1), (1, 1)),
     Conv(2, 1, 4, 7, 2, (3, 3), (1, 1), (1, 1)),
     Conv(2, 2, 5, 6, 2, (5, 3), (2, 1), (0, 2)),
