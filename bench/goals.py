@@ -143,9 +143,9 @@ def contest_rows(found: Mapping[str, Contest]) -> list[Row]:
 
 
 def share_rows(contests: Sequence[Contest], peak: float) -> list[Row]:
-    """The least share of the FMA peak (GFLOP/s) of the 3×3 convolutions from 32 channels on."""
+    """The least share of the FMA peak (GFLOP/s) of the 3×3 layers from 32 channels on."""
     rows = []
-    for operation, what in (("conv2d", "forward"), ("conv2d_backward", "backward")):
+    for operation, what in (("conv", "forward"), ("conv_backward", "backward")):
         shares = {
             one.workload.name.removeprefix(f"{operation} "): Spread.of(
                 [one.workload.flops / seconds / 1e9 / peak for seconds in one.times["mnist100"]]
@@ -156,7 +156,7 @@ def share_rows(contests: Sequence[Contest], peak: float) -> list[Row]:
         least = min(shares, key=lambda name: shares[name].median)
         rows.append(
             Row(
-                f"3×3 convolution without pool, 32→32 and above, {what}: share of the FMA peak",
+                f"3×3 layer without pool, 32→32 and above, {what}: share of the FMA peak",
                 Goal(0.75, 0.75, "%"),
                 shares[least],
                 f"the least of {len(shares)} shapes: {least}",

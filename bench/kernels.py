@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import inputs
-from mnist100.layers import Layer, to_nchw, to_padded
+from mnist100.layers import Conv2d, Layer, to_nchw, to_padded
 from mnist100.models import Model
 from mnist100.optim import Adam
 from mnist100.training import backends
@@ -35,6 +35,8 @@ def builders(library: str, ops: ModuleType) -> Builders:
         "im2col": one(_im2col),
         "col2im": one(_col2im),
         "max_pool2d": one(_max_pool2d),
+        "conv": one(_conv),
+        "conv_backward": one(_conv_backward),
         "conv2d": one(_conv2d),
         "conv2d_backward": one(_conv2d_backward),
         "block": one(_block),
@@ -102,6 +104,32 @@ def _max_pool2d(ops: Any, n: int, c: int, h: int, w: int) -> Subject:
 
 def _filters(c: int) -> tuple[Array, Array]:
     return inputs.draws(c, c, 3, 3, seed=1), inputs.draws(c, seed=2)
+
+
+def _layer(ops: Any, n: int, c: int, h: int, w: int) -> tuple[Conv2d, Any]:
+    """A layer between others of its kind, with ReLU: what it takes is laid out as they hand it on."""
+    layer = Conv2d("conv", c, c, 3, padding=1, relu=True)
+    layer.weight.value, layer.bias.value = _filters(c)
+    layer.use(ops)
+    return layer, to_padded(inputs.draws(n, c, h, w), (1, 1))
+
+
+def _conv(ops: Any, *sizes: int) -> Subject:
+    layer, x = _layer(ops, *sizes)
+    return Subject(lambda: layer.forward(x, 1), lambda: {"y": to_nchw(layer.forward(x, 1)[0])})
+
+
+def _conv_backward(ops: Any, *sizes: int) -> Subject:
+    layer, x = _layer(ops, *sizes)
+    _, cache = layer.forward(x, 1)
+    dy = to_padded(inputs.draws(*sizes, seed=3), (1, 1))
+
+    def outputs() -> dict[str, Array]:
+        dx = layer.backward(dy, cache)
+        assert dx is not None
+        return {"dx": to_nchw(dx), "dw": layer.weight.grad, "db": layer.bias.grad}
+
+    return Subject(lambda: layer.backward(dy, cache), outputs)
 
 
 def _conv2d(ops: Any, n: int, c: int, h: int, w: int) -> Subject:

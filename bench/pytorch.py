@@ -58,6 +58,8 @@ def builders() -> Builders:
         "im2col": {"eager": _im2col},
         "col2im": {"eager": _col2im},
         "max_pool2d": in_modes(_max_pool2d, LAYOUTS),
+        "conv": in_modes(_conv, LAYOUTS),
+        "conv_backward": in_modes(_conv_backward, LAYOUTS),
         "conv2d": in_modes(_conv2d, LAYOUTS),
         "conv2d_backward": in_modes(_conv2d_backward, LAYOUTS),
         "block": in_modes(_block, LAYOUTS),
@@ -137,14 +139,28 @@ def _conv_tensors(mode: Mode, n: int, c: int, h: int, w: int) -> tuple[torch.Ten
     )
 
 
+def _conv(mode: Mode, *sizes: int) -> Subject:
+    x, w, b = (one.requires_grad_() for one in _conv_tensors(mode, *sizes))
+    return _subject(lambda: torch.relu(tf.conv2d(x, w, b, padding=1)), "y")
+
+
+def _conv_backward(mode: Mode, *sizes: int) -> Subject:
+    return _conv_gradients(mode, sizes, relu=True)
+
+
 def _conv2d(mode: Mode, *sizes: int) -> Subject:
     x, w, b = _conv_tensors(mode, *sizes)
     return _subject(lambda: tf.conv2d(x, w, b, padding=1), "y")
 
 
 def _conv2d_backward(mode: Mode, *sizes: int) -> Subject:
+    return _conv_gradients(mode, sizes, relu=False)
+
+
+def _conv_gradients(mode: Mode, sizes: tuple[int, ...], *, relu: bool) -> Subject:
     x, w, b = (one.requires_grad_() for one in _conv_tensors(mode, *sizes))
     y = tf.conv2d(x, w, b, padding=1)
+    y = torch.relu(y) if relu else y
     dy = mode.laid_out(_tensor(*sizes, seed=3))
     return _subject(
         lambda: torch.autograd.grad(y, (x, w, b), dy, retain_graph=True), "dx", "dw", "db"
