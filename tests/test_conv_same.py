@@ -72,9 +72,23 @@ def test_agrees_with_pytorch(variant: str, shape: Block, relu: bool, dtype: type
         assert_sum_close(actual, wanted, count)
 
 
-def test_relu_keeps_nan(variant: str) -> None:
-    x, w = whole(1, 2, 4, 4), whole(16, 2, 3, 3)
+@pytest.mark.parametrize("channels", [2, 32])
+def test_relu_keeps_nan(variant: str, channels: int) -> None:
+    x, w = whole(1, channels, 4, 4), whole(16, channels, 3, 3)
     x[0, 0, 0, 0] = np.nan
     y = _core.unpad_nhwc(_core.conv_same(_core.pad_nhwc(x, (1, 1)), w, None, True, (0, 0)), (0, 0))
     assert np.isnan(y[:, :, :2, :2]).all()
     assert not np.isnan(y[:, :, 2:]).any()
+    assert not np.isnan(y[:, :, :, 2:]).any()
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_what_it_is(variant: str, odd: float) -> None:
+    shape = Block(3, 16, 6, 9, 32)
+    x, w, b = inputs(shape, whole)  # type: ignore[arg-type]
+    dy = whole(shape.n, shape.oc, shape.h, shape.w, seed=2)
+    x[1, 3, 2, 4] = dy[1, 5, 3, 8] = odd
+    expected = oracle(both_ways, shape, x, w, b, dy, False, (1, 1))[:2]
+    assert not np.isfinite(expected[0]).all()
+    assert not np.isfinite(expected[1]).all()
+    assert_same(both_ways(shape, x, w, b, dy, False, (1, 1))[:2], expected)

@@ -34,20 +34,18 @@ bool is_same_shape(const Conv2dShape& s) {
 void same_conv2d(const Conv2dShape& s, const float* x, const float* w, const float* b, float* y,
                  int threads) {
   const PaddedShape in = {1, s.c, s.h, s.w, s.ph, s.pw}, out = {1, s.oc, s.h, s.w, 0, 0};
-  Correlation f = {s.c, s.oc, s.kh, s.kw, nullptr, b, false};
-  const int64_t packed_size = round_up(s.oc * f.taps(), 16), in_size = round_up(in.sample(), 16);
-  const int64_t worker_size = in_size + out.sample();
-  float* packed =
-      static_cast<float*>(scratch(sizeof(float) * static_cast<size_t>(packed_size + threads * worker_size)));
-  pack_weights(f, packed, [&](int64_t o, int64_t c, int64_t ky, int64_t kx) {
+  ConvPlan plan({s.c, s.oc, s.kh, s.kw, nullptr, b, false}, in, out);
+  const int64_t in_size = round_up(in.sample(), 16), out_size = round_up(out.sample(), 16);
+  const int64_t worker_size = in_size + out_size + plan.worker_floats();
+  float* weights = scratch_floats(plan.floats() + threads * worker_size);
+  plan.pack(weights, [&](int64_t o, int64_t c, int64_t ky, int64_t kx) {
     return w[((o * s.c + c) * s.kh + ky) * s.kw + kx];
   });
-  f.weights = packed;
   parallel_for(s.n, threads, [&](int64_t n, int worker) {
-    float* from = packed + packed_size + worker * worker_size;
+    float* from = weights + plan.floats() + worker * worker_size;
     float* to = from + in_size;
     pad_sample(in, x + n * s.c * s.h * s.w, from);
-    correlate_sample(f, in, from, out, to, nullptr);
+    plan.run(from, to, to + out_size);
     unpad_sample(out, to, y + n * s.oc * s.h * s.w);
   });
 }
@@ -56,14 +54,14 @@ void same_conv2d_backward(const Conv2dShape& s, const float* dy, const float* x,
                           float* dw, float* db, int threads) {
   const PaddedShape in = {1, s.c, s.h, s.w, s.ph, s.pw}, out = {1, s.oc, s.h, s.w, s.ph, s.pw};
   const PaddedShape plain = {1, s.c, s.h, s.w, 0, 0};
-  Flipped flipped(s.c, s.oc, s.kh, s.kw);
+  ConvPlan flipped = input_gradient(out, plain, s.kh, s.kw);
   const Partials parts(s.n, s.kh * s.kw * s.c * s.oc, s.oc);
   const int64_t in_size = round_up(in.sample(), 16), out_size = round_up(out.sample(), 16);
-  const int64_t worker_size = in_size + out_size + round_up(s.w * flipped.f.oc, 16);
+  const int64_t worker_size = in_size + out_size + flipped.worker_floats();
   float* block = static_cast<float*>(scratch(
       sizeof(float) * static_cast<size_t>(parts.floats() + flipped.floats() + threads * worker_size)));
   float* weights = block + parts.floats();
-  if (dx) flipped.pack(s.oc, s.c, w, weights);
+  if (dx) pack_flipped(flipped, s.oc, s.c, w, weights);
   const float* sums =
       parts.run(s.n, block, threads, [&](int64_t n, float* dw_part, float* db_part, int worker) {
         float* image = weights + flipped.floats() + worker * worker_size;
@@ -74,7 +72,7 @@ void same_conv2d_backward(const Conv2dShape& s, const float* dy, const float* x,
         if (dw) weight_gradient(in, out, image, d, dw_part);
         for (int64_t o = 0; db && o < s.oc; ++o) db_part[o] += sum_of(s.h * s.w, dy_n + o * s.h * s.w);
         if (!dx) return;
-        correlate_sample(flipped.f, out, d, plain, image, d + out_size);
+        flipped.run(d, image, d + out_size);
         unpad_sample(plain, image, dx + n * s.c * s.h * s.w);
       });
   if (dw) write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * s.oc, s.oc, dw);

@@ -23,9 +23,11 @@ MNIST100_INLINE void pool_tiles(const Tile<R, V>& top, const Tile<R, V>& bottom,
 #pragma GCC unroll 6
   for (int i = 0; i < R / 2; ++i)
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v)
-      pool_window(row, first_window + i, first + v * kLanes, top.at[2 * i][v], top.at[2 * i + 1][v],
-                  bottom.at[2 * i][v], bottom.at[2 * i + 1][v], spoilt);
+    for (int v = 0; v < V; ++v) {
+      const Window w = {top.at[2 * i][v], top.at[2 * i + 1][v], bottom.at[2 * i][v], bottom.at[2 * i + 1][v]};
+      w.add_to(spoilt);
+      pool_window(row, first_window + i, first + v * kLanes, w);
+    }
 }
 
 // W windows of V vectors of channels.
@@ -102,6 +104,15 @@ bool direct_row(const Correlation& f, int64_t windows, const float* x, int64_t x
         });
   });
   return !is_spoilt(spoilt);
+}
+
+bool winograd_row(const Winograd& f, int64_t windows, const float* x, int64_t x_row, const PooledRow& row,
+                  float* block) {
+  int64_t column = -2;
+  return winograd(
+      f, windows, x, x_row, block, [&]() MNIST100_LAMBDA_INLINE { return Corner{0, column += 2}; },
+      [&](Corner at, int64_t first, const Window& w)
+          MNIST100_LAMBDA_INLINE { pool_window(row, at.x / 2, first, w); });
 }
 
 // The slow way, which keeps every NaN and infinity where it belongs.

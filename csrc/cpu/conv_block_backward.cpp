@@ -46,24 +46,23 @@ void dense_backward(const ConvBlockShape& s, const float* dy, const float* x, co
   const int64_t ocp = round_up(s.oc, kLanes);
   const int64_t taps = s.kh * s.kw * s.c;
   const PaddedShape d = {1, ocp, s.h, s.w, s.kh / 2, s.kw / 2};
-  Flipped flipped(s.c, ocp, s.kh, s.kw);
+  ConvPlan flipped = input_gradient(d, s.x(), s.kh, s.kw);
   const Partials parts(s.n, taps * ocp, ocp);
-  const int64_t worker_size = round_up(d.sample() + s.w * flipped.f.oc, 16);
+  const int64_t worker_size = round_up(d.sample(), 16) + flipped.worker_floats();
   float* block = static_cast<float*>(scratch(
       sizeof(float) * static_cast<size_t>(parts.floats() + flipped.floats() + threads * worker_size)));
   float* weights = block + parts.floats();
   float* workers = weights + flipped.floats();
   for (int i = 0; i < threads; ++i)  // the borders stay zero
     __builtin_memset(workers + i * worker_size, 0, sizeof(float) * static_cast<size_t>(d.sample()));
-  if (out.dx) flipped.pack(s.oc, s.c, w, weights);
+  if (out.dx) pack_flipped(flipped, s.oc, s.c, w, weights);
   const Scatter scatter = {s, ocp, d};
   const float* sums = parts.run(s.n, block, threads, [&](int64_t n, float* dw, float* db, int worker) {
     float* d_sample = workers + worker * worker_size;
     const int64_t at_y = n * s.y().sample();
     scatter(dy + at_y, y + at_y, argmax + n * s.ph() * s.pw() * s.oc, d_sample, db);
     weight_gradient(s.x(), d, x + n * s.x().sample(), d_sample, dw);
-    if (out.dx)
-      correlate_sample(flipped.f, d, d_sample, s.x(), out.dx + n * s.x().sample(), d_sample + d.sample());
+    if (out.dx) flipped.run(d_sample, out.dx + n * s.x().sample(), d_sample + round_up(d.sample(), 16));
   });
   write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * ocp, ocp, out.dw);
   __builtin_memcpy(out.db, sums + parts.weights, sizeof(float) * static_cast<size_t>(s.oc));

@@ -1,7 +1,7 @@
 // Gradients of a convolution whose output's gradient is a dense image, and how samples share the work.
 #pragma once
 
-#include "conv_tile.h"
+#include "conv_plan.h"
 #include "ops.h"
 
 namespace mnist100::MNIST100_ISA {
@@ -57,23 +57,19 @@ void weight_gradient(const PaddedShape& x, const PaddedShape& d, const float* x_
   });
 }
 
-// The correlation that gives dx: of the output's gradient, ocp channels, with the flipped weights.
-struct Flipped {
-  Correlation f;
+// What gives dx, of shape `x`: the correlation of the output's gradient d with the flipped weights.
+ConvPlan input_gradient(const PaddedShape& d, const PaddedShape& x, int64_t kh, int64_t kw) {
+  return ConvPlan({d.c, round_up(x.c, kLanes), kh, kw, nullptr, nullptr, false}, d, x);
+}
 
-  Flipped(int64_t c, int64_t ocp, int64_t kh, int64_t kw)
-      : f{ocp, round_up(c, kLanes), kh, kw, nullptr, nullptr, false} {}
-  int64_t floats() const { return f.oc * f.taps(); }
-
-  // w (oc,c,kh,kw)
-  void pack(int64_t oc, int64_t channels, const float* w, float* dst) {
-    pack_weights(f, dst, [&](int64_t c, int64_t o, int64_t ky, int64_t kx) {
-      const bool real = c < channels && o < oc;
-      return real ? w[((o * channels + c) * f.kh + f.kh - 1 - ky) * f.kw + f.kw - 1 - kx] : 0.0f;
-    });
-    f.weights = dst;
-  }
-};
+// w (oc,c,kh,kw)
+void pack_flipped(ConvPlan& plan, int64_t oc, int64_t channels, const float* w, float* dst) {
+  const int64_t kh = plan.direct.kh, kw = plan.direct.kw;
+  plan.pack(dst, [=](int64_t c, int64_t o, int64_t ky, int64_t kx) {
+    const bool real = c < channels && o < oc;
+    return real ? w[((o * channels + c) * kh + kh - 1 - ky) * kw + kw - 1 - kx] : 0.0f;
+  });
+}
 
 // dw (oc,c,kernel) from sums with the strides given.
 MNIST100_INLINE void write_weight_gradient(int64_t oc, int64_t channels, int64_t kernel, const float* sums,

@@ -1,7 +1,7 @@
 // ReLU and max over a 2x2 window whose four convolution results are in registers.
 #pragma once
 
-#include "simd.h"
+#include "window.h"
 
 namespace mnist100 {
 namespace {
@@ -28,19 +28,15 @@ struct PooledRow {
   }
 };
 
-// Finite results a, b, c, d of window px, in row-major order. `spoilt` is 0 for as long as all were.
-MNIST100_INLINE void pool_window(const PooledRow& row, int64_t px, int64_t first, Vec a, Vec b, Vec c, Vec d,
-                                 Vec& spoilt) {
-  spoilt += ((a + b) + (c + d)) * 0.0f;  // an infinity or a NaN makes it NaN for good
-  const Vec largest = larger(larger(a, b), larger(c, d));
-  IntVec place = c == largest ? IntVec{} + 2 : IntVec{} + 3;
-  place = b == largest ? IntVec{} + 1 : place;
-  place = a == largest ? IntVec{} : place;
+// Window px, its results finite.
+MNIST100_INLINE void pool_window(const PooledRow& row, int64_t px, int64_t first, const Window& w) {
+  const Vec largest = larger(larger(w.a, w.b), larger(w.c, w.d));
+  IntVec place = w.c == largest ? IntVec{} + 2 : IntVec{} + 3;
+  place = w.b == largest ? IntVec{} + 1 : place;
+  place = w.a == largest ? IntVec{} : place;
   const IntVec live = largest > Vec{};
   row.store_at(px, first, live ? largest : Vec{}, place & live);
 }
-
-MNIST100_INLINE bool is_spoilt(Vec spoilt) { return bits_of(spoilt != Vec{}) != 0; }
 
 // The same from two rows of results, pixels `stride` floats apart, with the order that kernels.h gives NaN.
 void pool_rows(const PooledRow& row, int64_t windows, const float* top, const float* bottom, int64_t stride) {

@@ -1,6 +1,6 @@
 // Winograd's minimal filtering F(2x2, 3x3) (Lavin & Gray, "Fast Algorithms for Convolutional Neural
 // Networks", 2015): Y = A^T [(G g G^T) . (B^T d B)] A takes 16 products where the sum over 3x3 taps takes
-// 36, for a 2x2 patch of results, which here is one pooling window.
+// 36, for a 2x2 window of results, one pooling window of a conv block.
 //
 //   B^T = |1  0 -1  0|   G = | 1    0    0  |   A^T = |1 1  1  0|
 //         |0  1  1  0|       | 1/2  1/2  1/2|         |0 1 -1 -1|
@@ -9,7 +9,7 @@
 #pragma once
 
 #include "conv_tile.h"
-#include "pool_window.h"
+#include "window.h"
 
 namespace mnist100 {
 namespace {
@@ -23,7 +23,7 @@ constexpr int kWindows = kVectorBytes == 64 ? 14 : 6;
 struct Winograd {
   int64_t c, oc;
   const float* weights;
-  const float* bias;  // (oc)
+  const float* bias;  // (oc), or null
 
   MNIST100_INLINE static int64_t weights_size(int64_t c, int64_t oc) { return 16 * c * oc; }
   MNIST100_INLINE static int64_t scratch_size(int64_t c) { return 16 * kWindows * (c + kCols); }
@@ -74,9 +74,8 @@ MNIST100_INLINE void transform_patch(const float* x, int64_t x_row, int64_t c, f
   }
 }
 
-// A^T m A of one window, 16 places `place` floats apart, then ReLU and max.
-MNIST100_INLINE void pool_transformed(const float* m, int64_t place, const PooledRow& row, int64_t px,
-                                      int64_t first, Vec& spoilt) {
+// A^T m A of one window, 16 places `place` floats apart.
+MNIST100_INLINE Window untransformed(const float* m, int64_t place) {
   Vec left[4], right[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
@@ -85,29 +84,40 @@ MNIST100_INLINE void pool_transformed(const float* m, int64_t place, const Poole
     left[i] = (load(at) + m1) + m2;
     right[i] = (m1 - m2) - load(at + 3 * place);
   }
-  pool_window(row, px, first, (left[0] + left[1]) + left[2], (right[0] + right[1]) + right[2],
-              (left[1] - left[2]) - left[3], (right[1] - right[2]) - right[3], spoilt);
+  return {(left[0] + left[1]) + left[2], (right[0] + right[1]) + right[2], (left[1] - left[2]) - left[3],
+          (right[1] - right[2]) - right[3]};
 }
 
-// One pooled row of `windows` windows, the patch of the first at x. Returns false if a result was not
-// finite: then the row has to be computed in another way, for one such input spoils a whole patch here.
-bool winograd_row(const Winograd& f, int64_t windows, const float* x, int64_t x_row, const PooledRow& row,
-                  float* scratch_block) {
+// First row and column of a window.
+struct Corner {
+  int64_t y, x;
+};
+
+// `windows` windows, their corners by next(); those of (y, x) have their patch at x + y * x_row + x * c.
+// Calls finish(corner, first channel, results) for each vector of channels. Returns false if a result was
+// not finite: then they have to be computed in another way, for one such input spoils a whole patch here.
+template <class Next, class Finish>
+MNIST100_INLINE bool winograd(const Winograd& f, int64_t windows, const float* x, int64_t x_row,
+                              float* scratch_block, Next next, Finish finish) {
   float* patches = scratch_block;                         // [16][size][c]
   float* products = scratch_block + 16 * kWindows * f.c;  // [16][size][width]
   Vec spoilt = {};
-  for_each_run<kWindows>(windows, [&](auto count, int64_t first_window) MNIST100_LAMBDA_INLINE {
+  for_each_run<kWindows>(windows, [&](auto count, int64_t) MNIST100_LAMBDA_INLINE {
     constexpr int kSize = decltype(count)::value;
-    for (int64_t i = 0; i < kSize; ++i)
+    Corner corners[kSize];
+    for (int64_t i = 0; i < kSize; ++i) {
+      corners[i] = next();
+      const float* patch = x + corners[i].y * x_row + corners[i].x * f.c;
       for (int64_t c = 0; c < f.c; c += kLanes) {
-        // Two of the four rows that the next pooled row reads, while the products leave the memory idle.
-        const float* next = x + 4 * x_row + 2 * (first_window + i) * f.c + c;
-        __builtin_prefetch(next);
-        __builtin_prefetch(next + f.c);
-        __builtin_prefetch(next + x_row);
-        __builtin_prefetch(next + x_row + f.c);
-        transform_patch(x + 2 * (first_window + i) * f.c + c, x_row, f.c, patches + i * f.c + c, kSize * f.c);
+        // Two of the four rows that the windows below read, while the products leave the memory idle.
+        const float* below = patch + 4 * x_row + c;
+        __builtin_prefetch(below);
+        __builtin_prefetch(below + f.c);
+        __builtin_prefetch(below + x_row);
+        __builtin_prefetch(below + x_row + f.c);
+        transform_patch(patch + c, x_row, f.c, patches + i * f.c + c, kSize * f.c);
       }
+    }
     for_each_panel(f.oc, [&](auto vecs, int64_t first) MNIST100_LAMBDA_INLINE {
       constexpr int kV = decltype(vecs)::value;
       constexpr int64_t kWidth = kV * kLanes;
@@ -117,13 +127,15 @@ bool winograd_row(const Winograd& f, int64_t windows, const float* x, int64_t x_
         tile.clear();
         tile.add_product(f.c, patches + place * kSize * f.c, f.c, 1, weights + place * f.c * kWidth, kWidth);
         // Place (1, 1) enters all four results with a factor of one.
-        if (place == 5) tile.add_row(f.bias + first);
+        if (place == 5 && f.bias) tile.add_row(f.bias + first);
         tile.store_to(products + place * kSize * kWidth, kWidth);
       }
       for (int64_t i = 0; i < kSize; ++i)
-        for (int v = 0; v < kV; ++v)
-          pool_transformed(products + i * kWidth + v * kLanes, kSize * kWidth, row, first_window + i,
-                           first + v * kLanes, spoilt);
+        for (int v = 0; v < kV; ++v) {
+          const Window w = untransformed(products + i * kWidth + v * kLanes, kSize * kWidth);
+          w.add_to(spoilt);
+          finish(corners[i], first + v * kLanes, w);
+        }
     });
   });
   return !is_spoilt(spoilt);
