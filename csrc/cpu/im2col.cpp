@@ -95,7 +95,8 @@ MNIST100_INLINE void add_threes(int64_t taps, const float* cols, float* to) {
   store_four(to + 4, load_four(to + 4) + (high_c + high_d));
 }
 
-// Rows of output pixels of a kernel three wide with stride 1, four pixels a step.
+// Rows of output pixels of a kernel three wide with stride 1, four pixels a step. A step's lines are asked
+// for a few at a time: all at once they would wait for each other.
 [[gnu::noinline]] void add_windows_of_three(const Conv2dShape s, const Padded p, const float* cols,
                                             float* padded) {
   const int64_t ow = s.ow(), taps = s.c * s.kh * 3;
@@ -103,10 +104,12 @@ MNIST100_INLINE void add_threes(int64_t taps, const float* cols, float* to) {
     const int64_t fours = (oy + 1 < s.oh() ? ow : ow - 1) / 4 * 4;  // no read beyond the last pixel
     float* row = padded + oy * s.sh * p.row;
     for (int64_t ox = 0; ox < fours; ox += 4, cols += 3 * taps) {
-      prefetch<0>(cols + max_of(kAhead, 4 * taps), 4 * taps);
+      const float* ahead = cols + max_of(kAhead, 4 * taps);
       float* window = row + ox;
-      for (int64_t c = 0; c < s.c; ++c, window += p.plane)
+      for (int64_t c = 0; c < s.c; ++c, window += p.plane, ahead += 12 * s.kh) {
+        prefetch<0>(ahead, 12 * s.kh);
         for (int64_t ky = 0; ky < s.kh; ++ky, cols += 3) add_threes(taps, cols, window + ky * p.row);
+      }
     }
     for (int64_t ox = fours; ox < ow; ++ox, cols += taps) add_window(s, p, cols, row + ox);
   }
