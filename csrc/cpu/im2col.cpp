@@ -16,11 +16,6 @@ MNIST100_INLINE void store_four(float* p, Four v) { *reinterpret_cast<UnalignedF
 // Short stores and loads keep too few cache lines on their way; asking 3 KiB ahead hides the way to memory.
 constexpr int64_t kAhead = 768;
 
-template <int Write>
-MNIST100_INLINE void prefetch(const float* p, int64_t size) {
-  for (int64_t i = 0; i < size; i += 16) __builtin_prefetch(p + i, Write);
-}
-
 // One sample, padded: (c, h + 2 * ph, w + 2 * pw).
 struct Padded {
   int64_t row, plane, size;
