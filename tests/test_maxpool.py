@@ -109,7 +109,7 @@ def test_one_argmax_outside_the_plane(
     variant: str, window: tuple[int, ...], dtype: type, place: int, bad: int
 ) -> None:
     """Found by the kernel itself, which must not have written there."""
-    dy = np.zeros((1, 40_000, 2, 2), dtype)
+    dy: Array = np.zeros((1, 40_000, 2, 2), dtype)
     argmax = np.zeros(dy.shape, np.int32)
     argmax.flat[place] = bad
     with pytest.raises(ValueError, match=f"^argmax: got the index {bad}, wants 0 to 15: places"):
