@@ -124,8 +124,9 @@ struct Kernels {
   // argmax (n,c,oh,ow): flat index into the (h,w) plane of the first largest element in row-major
   // order. Padding counts as -inf; a NaN is larger than everything before it, as in PyTorch.
   void (*max_pool2d)(const Pool2dShape&, const T* x, T* y, int32_t* argmax, int threads);
-  // dx[argmax] += dy over a zeroed dx. Every argmax lies in [0, h*w).
-  void (*max_pool2d_backward)(const Pool2dShape&, const T* dy, const int32_t* argmax, T* dx, int threads);
+  // dx[argmax] += dy over a zeroed dx. False if an argmax lies outside [0, h*w): nothing outside of dx has
+  // been touched, but dx is undefined.
+  bool (*max_pool2d_backward)(const Pool2dShape&, const T* dy, const int32_t* argmax, T* dx, int threads);
 
   // (n,c,h,w) -> padded NHWC and back. The first writes the border, the second ignores it.
   void (*pad_nhwc)(const PaddedShape&, const T* x, T* y, int threads);

@@ -147,10 +147,14 @@ void max_pool2d(const Pool2dShape& s, const T* x, T* y, int32_t* argmax, int) {
 }
 
 template <class T>
-void max_pool2d_backward(const Pool2dShape& s, const T* dy, const int32_t* argmax, T* dx, int) {
+bool max_pool2d_backward(const Pool2dShape& s, const T* dy, const int32_t* argmax, T* dx, int) {
   const int64_t windows = s.oh() * s.ow();
   memset(dx, 0, sizeof(T) * static_cast<size_t>(s.n * s.c * s.h * s.w));
-  for (int64_t i = 0; i < s.n * s.c * windows; ++i) dx[i / windows * s.h * s.w + argmax[i]] += dy[i];
+  for (int64_t i = 0; i < s.n * s.c * windows; ++i) {
+    if (argmax[i] < 0 || argmax[i] >= s.h * s.w) return false;
+    dx[i / windows * s.h * s.w + argmax[i]] += dy[i];
+  }
+  return true;
 }
 
 template <class F>

@@ -103,9 +103,14 @@ def test_a_negative_zero_is_added_to_zero(variant: str) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 16, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("place", [0, 70_000, 159_999])
-def test_one_argmax_outside_the_plane(place: int, bad: int) -> None:
-    dy = np.zeros((1, 40_000, 2, 2), np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("window", [(2,), (3, 1)], ids=["tiles", "any"])
+def test_one_argmax_outside_the_plane(
+    variant: str, window: tuple[int, ...], dtype: type, place: int, bad: int
+) -> None:
+    """Found by the kernel itself, which must not have written there."""
+    dy: Array = np.zeros((1, 40_000, 2, 2), dtype)
     argmax = np.zeros(dy.shape, np.int32)
     argmax.flat[place] = bad
     with pytest.raises(ValueError, match=f"^argmax: got the index {bad}, wants 0 to 15: places"):
-        F.max_pool2d_backward(dy, argmax, (1, 40_000, 4, 4), 2)
+        F.max_pool2d_backward(dy, argmax, (1, 40_000, 4, 4), *window)

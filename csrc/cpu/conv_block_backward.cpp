@@ -2,6 +2,7 @@
 // shapes whose channels are whole vectors (or one input channel); the dense route takes every other.
 #include "conv_gradient.h"
 #include "sparse_gradient.h"
+#include "transpose.h"
 
 namespace mnist100::MNIST100_ISA {
 namespace {
@@ -86,8 +87,7 @@ void sparse_backward(const ConvBlockShape& s, const float* dy, const float* x, c
   float* workers = taps + taps_size;
   if (out.dx && single) place_taps(s.oc, w, taps);
   if (out.dx && !single)  // (oc,c,3,3) -> (oc,3,3,c)
-    for (int64_t i = 0; i < 9 * s.c * s.oc; ++i)
-      taps[i] = w[i / (9 * s.c) * 9 * s.c + i % s.c * 9 + i / s.c % 9];
+    for (int64_t o = 0; o < s.oc; ++o) transpose_matrix(s.c, 9, w + o * 9 * s.c, 9, taps + o * 9 * s.c, s.c);
   const float* sums = parts.run(s.n, block, threads, [&](int64_t n, float* dw, float* db, int worker) {
     const int64_t at_y = n * s.y().sample(), at_x = n * s.x().sample();
     const PooledGradient g = {s, dy + at_y, y + at_y, argmax + n * s.ph() * s.pw() * s.oc};

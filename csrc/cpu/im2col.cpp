@@ -16,11 +16,6 @@ MNIST100_INLINE void store_four(float* p, Four v) { *reinterpret_cast<UnalignedF
 // Short stores and loads keep too few cache lines on their way; asking 3 KiB ahead hides the way to memory.
 constexpr int64_t kAhead = 768;
 
-template <int Write>
-MNIST100_INLINE void prefetch(const float* p, int64_t size) {
-  for (int64_t i = 0; i < size; i += 16) __builtin_prefetch(p + i, Write);
-}
-
 // One sample, padded: (c, h + 2 * ph, w + 2 * pw).
 struct Padded {
   int64_t row, plane, size;
@@ -95,7 +90,8 @@ MNIST100_INLINE void add_threes(int64_t taps, const float* cols, float* to) {
   store_four(to + 4, load_four(to + 4) + (high_c + high_d));
 }
 
-// Rows of output pixels of a kernel three wide with stride 1, four pixels a step.
+// Rows of output pixels of a kernel three wide with stride 1, four pixels a step. A step's lines are asked
+// for a few at a time: all at once they would wait for each other.
 [[gnu::noinline]] void add_windows_of_three(const Conv2dShape s, const Padded p, const float* cols,
                                             float* padded) {
   const int64_t ow = s.ow(), taps = s.c * s.kh * 3;
@@ -103,10 +99,12 @@ MNIST100_INLINE void add_threes(int64_t taps, const float* cols, float* to) {
     const int64_t fours = (oy + 1 < s.oh() ? ow : ow - 1) / 4 * 4;  // no read beyond the last pixel
     float* row = padded + oy * s.sh * p.row;
     for (int64_t ox = 0; ox < fours; ox += 4, cols += 3 * taps) {
-      prefetch<0>(cols + max_of(kAhead, 4 * taps), 4 * taps);
+      const float* ahead = cols + max_of(kAhead, 4 * taps);
       float* window = row + ox;
-      for (int64_t c = 0; c < s.c; ++c, window += p.plane)
+      for (int64_t c = 0; c < s.c; ++c, window += p.plane, ahead += 12 * s.kh) {
+        prefetch<0>(ahead, 12 * s.kh);
         for (int64_t ky = 0; ky < s.kh; ++ky, cols += 3) add_threes(taps, cols, window + ky * p.row);
+      }
     }
     for (int64_t ox = fours; ox < ow; ++ox, cols += taps) add_window(s, p, cols, row + ox);
   }

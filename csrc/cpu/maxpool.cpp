@@ -6,7 +6,13 @@
 namespace mnist100::MNIST100_ISA {
 namespace {
 
-constexpr int64_t kGrain = 32;  // planes a chunk: 200 KB of 28x56
+constexpr int64_t kGrain = 65536;  // elements of x a chunk, 256 KiB
+
+int64_t planes_a_chunk(const Pool2dShape& s) { return max_of(1, kGrain / (s.h * s.w)); }
+
+// Elements of x and dx that are asked for ahead of their turn, 4 KiB: the rows' unaligned vectors keep too
+// few lines on their way.
+constexpr int64_t kAhead = 1024;
 
 bool has_tiles(const Pool2dShape& s) {
   return s.kh == 2 && s.kw == 2 && s.sh == 2 && s.sw == 2 && s.ph == 0 && s.pw == 0;
@@ -41,6 +47,7 @@ MNIST100_INLINE void store_columns(float* row, const Columns& c) {
 
 // kLanes tiles side by side, the first with its corner at `place` of the plane, where `x` points.
 MNIST100_INLINE void pool_tiles(const float* x, int64_t w, int32_t place, float* y, int32_t* argmax) {
+  prefetch<0>(x + kAhead, 4 * kLanes);
   const Columns upper = load_columns(x), lower = load_columns(x + w);
   const IntVec at = ints_from(place, 2);
   const int32_t below = static_cast<int32_t>(w);
@@ -55,7 +62,10 @@ MNIST100_INLINE void pool_tiles(const float* x, int64_t w, int32_t place, float*
 // One of the two input rows of kLanes tiles, its first column at `place`; returns the lanes with an argmax
 // there.
 MNIST100_INLINE IntVec unpool_tiles(const float* dy, const int32_t* argmax, int32_t place, float* dx) {
-  const IntVec at = load_ints(argmax) - ints_from(place, 2);
+  prefetch<1>(dx + kAhead, 2 * kLanes);
+  // Any integer may stand there: differences wrap around.
+  const IntVec at = reinterpret_cast<IntVec>(reinterpret_cast<UintVec>(load_ints(argmax)) -
+                                             reinterpret_cast<UintVec>(ints_from(place, 2)));
   const Vec g = load(dy) + 0.0f;  // as if added to zero: -0 becomes 0
   const IntVec left = at == 0, right = at == 1;
   store_columns(dx, {left ? g : Vec{}, right ? g : Vec{}});
@@ -135,9 +145,16 @@ void pool_planes(const Pool2dShape& s, int64_t planes, const float* x, float* y,
     }
 }
 
-void scatter_plane(const Pool2dShape& s, const float* dy, const int32_t* argmax, float* dx) {
-  __builtin_memset(dx, 0, sizeof(float) * static_cast<size_t>(s.h * s.w));
-  for (int64_t o = 0; o < s.oh() * s.ow(); ++o) dx[argmax[o]] += dy[o];
+// False: an argmax lies outside the plane, and dx is not right.
+bool scatter_plane(const Pool2dShape& s, const float* dy, const int32_t* argmax, float* dx) {
+  const uint32_t size = static_cast<uint32_t>(s.h * s.w);
+  __builtin_memset(dx, 0, sizeof(float) * size);
+  for (int64_t o = 0; o < s.oh() * s.ow(); ++o) {
+    const uint32_t at = static_cast<uint32_t>(argmax[o]);
+    if (at >= size) return false;
+    dx[at] += dy[o];
+  }
+  return true;
 }
 
 // False: an argmax lies outside its tile, as one of the caller's own may, and dx is not right.
@@ -153,7 +170,7 @@ bool unpool_plane(const Pool2dShape& s, const float* dy, const int32_t* argmax, 
   return missing == 0;
 }
 
-void unpool_planes(const Pool2dShape& s, int64_t planes, const float* dy, const int32_t* argmax, float* dx) {
+bool unpool_planes(const Pool2dShape& s, int64_t planes, const float* dy, const int32_t* argmax, float* dx) {
   const int64_t in = s.h * s.w, out = s.oh() * s.ow();
   const Chunk chunk(s, planes);
   for (int64_t i = 0; i < planes; ++i) {
@@ -161,25 +178,30 @@ void unpool_planes(const Pool2dShape& s, int64_t planes, const float* dy, const 
     const int32_t* places = argmax + i * out;
     const bool fits =
         has_tiles(s) && chunk.has_room(s, i * in + (s.h / 2 - 1) * 2 * s.w, (i + 1) * out - s.ow());
-    if (!fits || !unpool_plane(s, g, places, dx + i * in)) scatter_plane(s, g, places, dx + i * in);
+    if (fits && unpool_plane(s, g, places, dx + i * in)) continue;
+    if (!scatter_plane(s, g, places, dx + i * in)) return false;
   }
+  return true;
 }
 
 }  // namespace
 
 void max_pool2d(const Pool2dShape& s, const float* x, float* y, int32_t* argmax, int threads) {
   const int64_t in = s.h * s.w, out = s.oh() * s.ow();
-  parallel_ranges(s.n * s.c, kGrain, threads, [&](int64_t begin, int64_t end) {
+  parallel_ranges(s.n * s.c, planes_a_chunk(s), threads, [&](int64_t begin, int64_t end) {
     pool_planes(s, end - begin, x + begin * in, y + begin * out, argmax + begin * out);
   });
 }
 
-void max_pool2d_backward(const Pool2dShape& s, const float* dy, const int32_t* argmax, float* dx,
+bool max_pool2d_backward(const Pool2dShape& s, const float* dy, const int32_t* argmax, float* dx,
                          int threads) {
   const int64_t in = s.h * s.w, out = s.oh() * s.ow();
-  parallel_ranges(s.n * s.c, kGrain, threads, [&](int64_t begin, int64_t end) {
-    unpool_planes(s, end - begin, dy + begin * out, argmax + begin * out, dx + begin * in);
+  int outside = 0;
+  parallel_ranges(s.n * s.c, planes_a_chunk(s), threads, [&](int64_t begin, int64_t end) {
+    if (!unpool_planes(s, end - begin, dy + begin * out, argmax + begin * out, dx + begin * in))
+      __atomic_store_n(&outside, 1, __ATOMIC_RELAXED);
   });
+  return !outside;
 }
 
 }  // namespace mnist100::MNIST100_ISA

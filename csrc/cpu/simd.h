@@ -59,6 +59,12 @@ MNIST100_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, so this
 
 MNIST100_INLINE Vec larger(Vec a, Vec b) { return a > b ? a : b; }
 
+// Asks for the lines of `size` floats, to read or to write; they need not exist.
+template <int Write>
+MNIST100_INLINE void prefetch(const float* p, int64_t size) {
+  for (int64_t i = 0; i < size; i += 16) __builtin_prefetch(p + i, Write);
+}
+
 // The first `count` lanes; of fewer than all, the others are zero, or not written, and nothing beyond is
 // touched.
 MNIST100_INLINE Vec load_first(const float* p, int64_t count) {

@@ -17,7 +17,7 @@ from mnist100.models import Model
 CLASSES = 100
 DIGITS = 10
 
-_BATCH = 512  # pairs predicted at once: large enough for the kernels, small enough for the caches
+_BATCH = 256  # pairs predicted at once, as many as in a training step: evaluation reuses its memory
 
 Rows = npt.NDArray[np.int64]
 
