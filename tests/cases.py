@@ -45,6 +45,12 @@ GEMM = [
     Gemm(1, 1, 16500),
     Gemm(1537, 9, 3),
     Gemm(9, 4097, 3),
+    # Several panels in a packed block, of unequal widths, and tasks by rows and by columns of whole panels.
+    Gemm(300, 145, 33),
+    Gemm(129, 1100, 130),
+    # Operands of more than 2^22 floats, which are asked for ahead.
+    Gemm(16400, 3, 256),
+    Gemm(26, 16400, 257),
 ]
 
 

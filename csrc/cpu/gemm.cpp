@@ -1,6 +1,6 @@
 // Matrix product in the manner of GotoBLAS/BLIS (Van Zee & van de Geijn, "BLIS", TOMS 2015), with one
-// operand packed: a panel of B that stays in L1 while all rows of a task stream past it from L2. The
-// register tile broadcasts single floats of A, which it can do from any layout.
+// operand packed: a block of B that stays in L1 while all rows of a task stream past it. The register tile
+// broadcasts single floats of A, which it can do from any layout.
 #include "microkernel.h"
 #include "ops.h"
 #include "pack.h"
@@ -8,13 +8,12 @@
 namespace mnist100::MNIST100_ISA {
 namespace {
 
-// A panel of B is 256 x 32 floats at most, 32 KiB; a k-block of a task's rows, 512 x 256, is half a MiB.
-constexpr int64_t kDepth = 256;
-constexpr int64_t kMaxTaskRows = 512;
+constexpr int64_t kDepth = 256;  // of a k-block: a tile's place in C is read and written once for each
 // Below 128 rows packing a transposed panel takes over 6 % of the time: 1/4 cycle an element to pack, and
 // rows / 32 cycles to use it.
 constexpr int64_t kMinTaskRows = 128;
 constexpr int64_t kMinTaskCols = 64;
+constexpr int64_t kManyTasks = 8;  // from here on whole panels weigh more than equal tasks
 // A task is worth 2^20 multiply-adds, some 12 us, to cover its share of a parallel region; 64 of them even
 // out over any usual number of threads.
 constexpr int64_t kTaskWork = int64_t{1} << 20;
@@ -28,6 +27,11 @@ constexpr int64_t kMinPartDepth = 2 * kDepth;
 constexpr int kWide = kVectorBytes == 64 ? 3 : 2;
 template <int V>
 constexpr int kTileRows = V == 3 ? 9 : kRows;
+// A packed block: one deep panel (48 KiB with AVX-512), or as many shallow ones as are no larger.
+constexpr int64_t kBlockFloats = kDepth * kWide * kLanes;
+
+// An operand of more floats, 16 MiB, comes from memory rather than from a cache, and is asked for ahead.
+constexpr int64_t kFar = int64_t{1} << 22;
 
 // C[row.., col..] = alpha * tile + beta * C, for the first `width` columns of the tile.
 template <int R, int V>
@@ -47,35 +51,92 @@ MNIST100_INLINE void write_tile(const Tile<R, V>& tile, float alpha, float beta,
     }
 }
 
-// One panel of V vectors, by one k-block.
-template <int V>
-void multiply_panel(const Product& p, float beta, int64_t k0, int64_t depth, const Span& s, float* panel) {
-  const int64_t width = s.col1 - s.col0;
-  const float* b = p.b.at + k0 * p.b.rows + s.col0 * p.b.cols;
-  bool packed = p.b.cols != 1 || width < V * kLanes;
-  if (packed)
-    for (int64_t j = 0; j < width; j += kLanes) {
-      if (p.b.cols == 1)
-        pack_rows(b + j, p.b.rows, width - j, depth, panel + j, V * kLanes);
-      else
-        pack_transposed(b + j * p.b.cols, p.b.cols, width - j, depth, panel + j, V * kLanes);
-    }
-  int64_t row = s.row0;
-  // Tiles as equal as can be: 28 rows are 10 + 9 + 9, not 12 + 12 + 4.
-  for (int64_t tiles = ceil_div(s.row1 - row, kTileRows<V>); tiles > 0; --tiles) {
-    const int64_t rows = ceil_div(s.row1 - row, tiles);
-    const float* a = p.a.at + row * p.a.rows + k0 * p.a.cols;
-    float* c = p.c + row * p.ldc + s.col0;
-    with_rows<kTileRows<V>>(rows, [&](auto count) MNIST100_LAMBDA_INLINE {
-      Tile<decltype(count)::value, V> tile;
-      tile.clear();
-      if (packed)
-        tile.add_product(depth, a, p.a.rows, p.a.cols, panel, V * kLanes);
-      else  // the first tile packs the rows of B as it reads them
-        tile.add_product_packing(depth, a, p.a.rows, p.a.cols, b, p.b.rows, panel);
-      write_tile(tile, p.alpha, beta, c, p.ldc, width);
+// Rows of A times a k-block of columns of B: `wide` panels of `vecs` vectors, then some of one fewer. Panels
+// and tiles are as equal as can be: 4 vectors are 2 + 2, not 3 + 1; 28 rows are 10 + 9 + 9.
+struct Block {
+  Span at;
+  int64_t k0, depth, panels, vecs, wide;
+  float beta;
+  const float* next;  // where the next block of B begins, if its rows are contiguous, or null
+  float* packed;
+};
+
+void pack_panel(const Matrix& m, const float* from, int64_t width, int64_t depth, float* panel) {
+  const int64_t padded = round_up(width, kLanes);
+  for (int64_t j = 0; j < width; j += kLanes)
+    if (m.cols == 1)
+      pack_rows(from + j, m.rows, width - j, depth, panel + j, padded);
+    else
+      pack_transposed(from + j * m.cols, m.cols, width - j, depth, panel + j, padded);
+}
+
+// What to ask for, a line at a time, while a tile is multiplied: at[k * step] at step k.
+struct Ahead {
+  const float* at;  // or null
+  int64_t step;
+};
+
+// Operands from memory, not from a cache: with the first tiles after the one that packs, one line each of the
+// next block's rows; with others the next rows of A, if they lie one behind the other.
+template <int R>
+MNIST100_INLINE Ahead ahead_of(const Product& p, const Block& b, int64_t row, int64_t tile) {
+  constexpr int64_t kLine = 16;  // floats
+  if (b.next && p.k * p.n > kFar && tile > 0 && tile <= ceil_div(kWide * kLanes, kLine))
+    return {b.next + (tile - 1) * kLine, p.b.rows};
+  if (p.m * p.k > kFar && p.a.cols == 1 && p.a.rows == b.depth && row + 2 * R <= b.at.row1)
+    return {p.a.at + (row + R) * p.a.rows, R};
+  return {nullptr, 0};
+}
+
+// One tile: the rows from `row` by the panel at `col`, which a block's first rows pack.
+template <int R, int V>
+MNIST100_INLINE void multiply_tile(const Product& p, const Block& b, int64_t row, int64_t col, float* panel,
+                                   const Ahead& ahead) {
+  const int64_t width = min_of(V * kLanes, b.at.col1 - col);
+  const float* from = p.b.at + b.k0 * p.b.rows + col * p.b.cols;
+  const float* a = p.a.at + row * p.a.rows + b.k0 * p.a.cols;
+  const bool first = row == b.at.row0, packs = first && p.b.cols == 1 && width == V * kLanes;
+  if (first && !packs) pack_panel(p.b, from, width, b.depth, panel);
+  Tile<R, V> tile;
+  tile.clear();
+  const auto multiply = [&](int64_t row_stride, int64_t step) MNIST100_LAMBDA_INLINE {
+    if (packs)
+      tile.add_product_packing(b.depth, a, row_stride, step, from, p.b.rows, panel);
+    else if (ahead.at)
+      tile.add_product_ahead(b.depth, a, row_stride, step, panel, ahead.at, ahead.step);
+    else
+      tile.add_product(b.depth, a, row_stride, step, panel, V * kLanes);
+  };
+  p.a.cols == 1 ? multiply(p.a.rows, 1) : multiply(1, p.a.cols);
+  write_tile(tile, p.alpha, b.beta, p.c + row * p.ldc + col, p.ldc, width);
+}
+
+// R rows by all panels of a block: whole rows of a narrow C are written one after another.
+template <int R>
+void multiply_rows(const Product& p, const Block& b, int64_t row, int64_t tile) {
+  const Ahead ahead = ahead_of<R>(p, b, row, tile);
+  float* panel = b.packed;
+  int64_t col = b.at.col0;
+  for (int64_t i = 0; i < b.panels; ++i) {
+    const int64_t vecs = i < b.wide ? b.vecs : b.vecs - 1;
+    with_rows<kWide>(vecs, [&](auto count) MNIST100_LAMBDA_INLINE {
+      constexpr int V = decltype(count)::value;
+      if constexpr (R <= kTileRows<V>) multiply_tile<R, V>(p, b, row, col, panel, ahead);
     });
-    packed = true;
+    panel += vecs * kLanes * b.depth;
+    col += vecs * kLanes;
+  }
+}
+
+void multiply_block(const Product& p, const Block& b) {
+  const int64_t most = b.vecs == kWide ? kTileRows<kWide> : kRows;
+  const int64_t tiles = ceil_div(b.at.row1 - b.at.row0, most);
+  int64_t row = b.at.row0;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t rows = ceil_div(b.at.row1 - row, tiles - tile);
+    with_rows<kRows>(rows, [&](auto count) MNIST100_LAMBDA_INLINE {
+      multiply_rows<decltype(count)::value>(p, b, row, tile);
+    });
     row += rows;
   }
 }
@@ -109,38 +170,43 @@ int64_t wanted_tasks(const Product& p) {
 
 }  // namespace
 
-int64_t product_scratch() { return kDepth * kWide * kLanes; }
+int64_t product_scratch() { return kBlockFloats; }
 
 Tasks product_tasks(const Product& p) {
-  // Columns are cut first: a panel is packed once for each task that needs it.
+  // The longer side is cut first: rows of C in few pieces, and few times the same packing.
   const int64_t wanted = wanted_tasks(p);
-  const int64_t col_tasks = max_of(1, min_of(wanted, ceil_div(p.n, kMinTaskCols)));
-  const int64_t by_count = min_of(ceil_div(wanted, col_tasks), ceil_div(p.m, kMinTaskRows));
-  const int64_t row_tasks = max_of(1, max_of(by_count, ceil_div(p.m, kMaxTaskRows)));
+  const int64_t most_rows = max_of(1, ceil_div(p.m, kMinTaskRows));
+  const int64_t most_cols = max_of(1, ceil_div(p.n, kMinTaskCols));
+  int64_t row_tasks = min_of(wanted, most_rows), col_tasks = min_of(wanted, most_cols);
+  if (p.m > p.n)
+    col_tasks = min_of(col_tasks, ceil_div(wanted, row_tasks));
+  else
+    row_tasks = min_of(row_tasks, ceil_div(wanted, col_tasks));
+  const int64_t unit = col_tasks < kManyTasks ? kLanes : kWide * kLanes;
   return {p.m, p.n, max_of(1, ceil_div(p.m, row_tasks)),
-          max_of(kLanes, round_up(ceil_div(p.n, col_tasks), kLanes))};
+          max_of(kLanes, round_up(ceil_div(p.n, col_tasks), unit))};
 }
 
-void product_block(const Product& p, const Span& s, float* panel) {
-  const int64_t blocks = max_of(1, ceil_div(p.k, kDepth));  // one even if k is 0, to apply beta
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t k0 = p.k * block / blocks;
-    const int64_t depth = p.k * (block + 1) / blocks - k0;
-    const float beta = block == 0 ? p.beta : 1.0f;
+void product_block(const Product& p, const Span& s, float* packed) {
+  const int64_t k_blocks = max_of(1, ceil_div(p.k, kDepth));  // one even if k is 0, to apply beta
+  const int64_t deepest = max_of(1, ceil_div(p.k, k_blocks));
+  const int64_t most_vecs = kBlockFloats / (kWide * kLanes * deepest) * kWide;
+  for (int64_t i = 0; i < k_blocks; ++i) {
+    const int64_t k0 = p.k * i / k_blocks, k1 = p.k * (i + 1) / k_blocks;
     int64_t col = s.col0;
-    // Panels as equal as can be: 4 vectors are 2 + 2, not 3 + 1.
-    for (int64_t panels = ceil_div(s.col1 - col, kWide * kLanes); panels > 0; --panels) {
-      const int64_t vecs = ceil_div(ceil_div(s.col1 - col, kLanes), panels);
-      const Span columns = {s.row0, s.row1, col, min_of(s.col1, col + vecs * kLanes)};
-      with_rows<kWide>(vecs, [&](auto count) MNIST100_LAMBDA_INLINE {
-        multiply_panel<decltype(count)::value>(p, beta, k0, depth, columns, panel);
-      });
-      col = columns.col1;
+    for (int64_t blocks = ceil_div(s.col1 - s.col0, most_vecs * kLanes); blocks > 0; --blocks) {
+      const int64_t all = ceil_div(ceil_div(s.col1 - col, kLanes), blocks), end = col + all * kLanes;
+      const int64_t panels = ceil_div(all, kWide), vecs = ceil_div(all, panels);
+      const Span at = {s.row0, s.row1, col, min_of(s.col1, end)};
+      const int64_t next = blocks > 1 ? k0 * p.b.rows + end : i + 1 < k_blocks ? k1 * p.b.rows + s.col0 : -1;
+      multiply_block(p, {at, k0, k1 - k0, panels, vecs, all - panels * (vecs - 1), i == 0 ? p.beta : 1.0f,
+                         next < 0 || p.b.cols != 1 ? nullptr : p.b.at + next, packed});
+      col = end;
     }
   }
 }
 
-void product_serial(const Product& p, float* panel) { product_block(p, {0, p.m, 0, p.n}, panel); }
+void product_serial(const Product& p, float* packed) { product_block(p, {0, p.m, 0, p.n}, packed); }
 
 void product_parallel(const Product& p, int threads) {
   if (p.m == 0 || p.n == 0) return;

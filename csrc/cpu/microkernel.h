@@ -49,14 +49,25 @@ struct Tile {
     }
   }
 
-  // at[i][:] += a[i * row_stride] * b[:].
+  // The same for a packed b, asking for the line at ahead[k * ahead_step] with every k.
+  MNIST100_INLINE void add_product_ahead(int64_t depth, const float* a, int64_t row_stride, int64_t step,
+                                         const float* b, const float* ahead, int64_t ahead_step) {
+    for (int64_t k = 0; k < depth; ++k) {
+      __builtin_prefetch(ahead + k * ahead_step, 0, 2);
+      add_step(a + k * step, row_stride, b + k * V * kLanes);
+    }
+  }
+
+  // at[i][:] += a[i * row_stride] * b[:]. Rows are addressed from every third: no, one and two
+  // strides are what an address can hold, so that their distances do not spill.
   MNIST100_INLINE void add_step(const float* a, int64_t row_stride, const float* b) {
     Vec bk[V];
 #pragma GCC unroll 4
     for (int j = 0; j < V; ++j) bk[j] = load(b + j * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < R; ++i) {
-      const Vec ai = splat(a[i * row_stride]);
+      if (i > 0 && i % 3 == 0) a += 3 * row_stride;
+      const Vec ai = splat(a[i % 3 * row_stride]);
 #pragma GCC unroll 4
       for (int j = 0; j < V; ++j) at[i][j] += ai * bk[j];
     }

@@ -61,9 +61,9 @@ struct Product {
   int64_t ldc;
 };
 
-// Floats of scratch that a product's panel needs, whatever the size; a multiple of a cache line.
+// Floats of scratch that a product's packed block needs, whatever the size; a multiple of a cache line.
 int64_t product_scratch();
-void product_serial(const Product& p, float* panel);
+void product_serial(const Product& p, float* packed);
 // Takes its scratch from scratch().
 void product_parallel(const Product& p, int threads);
 
@@ -80,7 +80,7 @@ struct Tasks {
   }
 };
 Tasks product_tasks(const Product& p);
-void product_block(const Product& p, const Span& s, float* panel);
+void product_block(const Product& p, const Span& s, float* packed);
 
 // One sample of im2col and col2im: x (c,h,w) <-> cols (oh*ow, c*kh*kw). Both overwrite.
 void im2col_sample(const Conv2dShape& s, const float* x, float* cols, float* scratch_block);
