@@ -100,6 +100,8 @@ def measure(chosen: argparse.Namespace, console: Console) -> Findings:
         bare = lab.epoch()
         whole = lab.contest(EPOCH, numpy=False, detail=True)
         rows, peaks = threads_and_sets(lab, facts["mnist100"])
+        # Whatever else runs can only lower it: the larger is nearer the truth.
+        peak = max(peak, peaks[facts["mnist100"]["isa"]])
         starts = startup.start_times(lab.effort.starts)
     memory = None
     if not chosen.quick:
