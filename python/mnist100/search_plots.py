@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -95,8 +96,8 @@ def _plane(results: Sequence[TrialResult], title: str) -> Figure:
     plane, by_rate, by_lambda = figure.subplots(1, 3, width_ratios=(1.25, 1, 1))
     figure.subplots_adjust(left=0.065, right=0.99, bottom=0.22, top=0.85, wspace=0.22)
     measured = [one for one in results if one.accuracy is not None]
-    errors = [_error(one.accuracy) for one in measured] or [1.0]
-    norm = LogNorm(0.97 * min(errors), 1.03 * max(errors))
+    errors = [_error(one.accuracy) for one in measured]
+    norm = LogNorm(0.97 * min(errors, default=1.0), 1.03 * max(errors, default=1.0))
     for one in measured:
         marker = _COMPLETE if one.outcome == "complete" else _PRUNED
         look = {"c": [_error(one.accuracy)], "cmap": _COLOUR_MAP, "norm": norm, "marker": marker}
@@ -117,7 +118,7 @@ def _plane(results: Sequence[TrialResult], title: str) -> Figure:
     _panel(by_rate, "Dev accuracy by learning rate", "learning_rate")
     _panel(by_lambda, "Dev accuracy by λ", "reg_lambda")
     for axes in (by_rate, by_lambda):
-        _accuracy_axis(axes)
+        _accuracy_axis(axes, errors)
     _legend(figure, results)
     return figure
 
@@ -133,10 +134,6 @@ def _sweep(results: Sequence[TrialResult], title: str) -> Figure:
     bests = [one.best for one in measured if one.best is not None]
     by_rate.plot(rates, [_error(one.train_acc) for one in bests], **TRAIN, linewidth=1.6)
     by_rate.plot(rates, [_error(one.dev_acc) for one in bests], **DEV, linewidth=1.6)
-    for one in (one for one in ordered if one.best is None):
-        by_rate.plot(
-            one.point.learning_rate, 0.02, transform=by_rate.get_xaxis_transform(), **_DIVERGED
-        )
     best = best_of(results)
     if best is not None and best.accuracy is not None:
         by_rate.plot(best.point.learning_rate, _error(best.accuracy), label="best on dev", **_BEST)
@@ -157,11 +154,16 @@ def _sweep(results: Sequence[TrialResult], title: str) -> Figure:
     by_epoch.set_xlabel("epoch")
     by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for axes in (by_rate, by_epoch):
-        _accuracy_axis(axes)
+        drawn = [float(error) for line in axes.lines for error in np.asarray(line.get_ydata())]
+        _accuracy_axis(axes, drawn)
         _grid(axes)
     if measured:
         by_rate.legend()
         by_epoch.legend(title="learning rate", fontsize=9)
+    for one in (one for one in ordered if one.best is None):
+        by_rate.plot(
+            one.point.learning_rate, 0.03, transform=by_rate.get_xaxis_transform(), **_DIVERGED
+        )
     return figure
 
 
@@ -200,12 +202,13 @@ def _plain(value: float, _: int | None = None) -> str:
     return f"{value:g}".replace("e-0", "e-")
 
 
-def _accuracy_axis(axes: Axes) -> None:
-    """Turn an axis of errors into one of accuracies, the best on top."""
+def _accuracy_axis(axes: Axes, errors: Sequence[float]) -> None:
+    """Turn an axis that shows these errors into one of accuracies, the best on top."""
+    spread = max(errors, default=1.0) / min(errors, default=1.0)
+    margin = max(spread**0.07, 1.1)  # a fourteenth of the axis, or a tenth of an error
+    low, high = min(errors, default=1.0) / margin, max(errors, default=1.0) * margin
+    axes.set_ylim(high, low)  # before the scale, which cannot find limits around a single point
     axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    high = min(high, 1.0)
-    axes.set_ylim(high, low)
     marked: list[float] = []
     for error in (1 - accuracy for accuracy in (*_TICKS, *_MORE_TICKS)):
         apart = _APART * math.log(high / low)

@@ -70,7 +70,7 @@ SUMMARY_HEADER = (
 def ranked(results: Iterable[TrialResult]) -> list[TrialResult]:
     """Sort trials by dev accuracy, the best first; equals by number, those without any last."""
     return sorted(
-        results, key=lambda one: (-1.0 if one.accuracy is None else -one.accuracy, one.trial)
+        results, key=lambda one: (1.0 if one.accuracy is None else -one.accuracy, one.trial)
     )
 
 
