@@ -403,10 +403,12 @@ def test_the_picture_of_a_sweep() -> None:
         dataclasses.replace(one, point=Point(one.point.learning_rate, 0.0)) for one in RESULTS
     ]
     by_rate, by_epoch = search_plots.search_figure(results, "a sweep").axes
-    assert list(by_rate.lines[1].get_xdata()) == [1e-4, 1e-3, 2e-3, 3e-3]
-    assert list(by_rate.lines[1].get_ydata()) == pytest.approx([0.9, 0.3, 0.1, 0.1])
+    points = np.asarray(by_rate.lines[1].get_xydata())
+    np.testing.assert_allclose(points, [[1e-4, 0.9], [1e-3, 0.3], [2e-3, 0.1], [3e-3, 0.1]])
     assert len(by_epoch.lines) == 4
-    names = [text.get_text() for text in by_epoch.get_legend().get_texts()]
+    legend = by_epoch.get_legend()
+    assert legend is not None
+    names = [text.get_text() for text in legend.get_texts()]
     assert names == ["0.0001", "0.001", "0.002", "0.003"]
 
 
