@@ -188,10 +188,10 @@ def test_auto_train_ends_in_a_run(
 
 
 def test_a_stopped_final_training_goes_on(
-    data: Path, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
-    words = ["auto-train", *arguments(data, out), "--final-epochs", "6"]
+    words = ["auto-train", *arguments(data, out), "--trials", "1", "--final-epochs", "6"]
     code, errors = stopped(*words, at="epoch 1/6")
     assert code == 130
     assert errors.endswith(f"go on with: mnist100 train --resume --out {out}\n")
@@ -199,7 +199,8 @@ def test_a_stopped_final_training_goes_on(
     printed = capsys.readouterr().out
     assert f"{out / 'search'} is complete" in printed
     assert f"Going on with {out} in epoch" in printed
-    best = ("--recipe", str(searched / "best.toml"), "--epochs", "6", "--seed", "3")
+    recipe = str(out / "search" / "best.toml")
+    best = ("--recipe", recipe, "--epochs", "6", "--seed", "3")
     assert main.main(["train", "--dataset", str(data), *best, "--out", str(whole)]) == 0
     alone, ours = (mnist100.load_model(folder) for folder in (whole, out))
     for one, other in zip(alone.parameters(), ours.parameters(), strict=True):
