@@ -388,7 +388,7 @@ def test_storages_by_path_and_by_url(tmp_path: Path) -> None:
 def test_the_picture_of_a_search(tmp_path: Path) -> None:
     plane, by_rate, by_lambda = search_plots.search_figure(RESULTS, "a search").axes
     assert plane.get_xscale() == plane.get_yscale() == by_rate.get_xscale() == "log"
-    assert len(plane.collections) == 4
+    assert len(plane.collections) == 3
     assert len(plane.lines) == 2  # the best, and the one that diverged
     star = by_lambda.lines[-1]
     assert star.get_xdata() == [1e-6]

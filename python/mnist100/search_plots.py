@@ -98,7 +98,8 @@ def _plane(results: Sequence[TrialResult], title: str) -> Figure:
     measured = [one for one in results if one.accuracy is not None]
     errors = [_error(one.accuracy) for one in measured]
     norm = LogNorm(0.97 * min(errors, default=1.0), 1.03 * max(errors, default=1.0))
-    for one in measured:
+    best = best_of(results)
+    for one in (one for one in measured if one is not best):
         marker = _COMPLETE if one.outcome == "complete" else _PRUNED
         look = {"c": [_error(one.accuracy)], "cmap": _COLOUR_MAP, "norm": norm, "marker": marker}
         edge = {"s": 75, "edgecolor": "#333333", "linewidth": 0.6}
@@ -107,7 +108,6 @@ def _plane(results: Sequence[TrialResult], title: str) -> Figure:
         by_lambda.scatter(one.point.reg_lambda, _error(one.accuracy), **look, **edge)
     for one in (one for one in results if one.accuracy is None):
         plane.plot(one.point.learning_rate, one.point.reg_lambda, **_DIVERGED)
-    best = best_of(results)
     if best is not None and best.accuracy is not None:
         plane.plot(best.point.learning_rate, best.point.reg_lambda, **_BEST)
         by_rate.plot(best.point.learning_rate, _error(best.accuracy), **_BEST)
@@ -157,13 +157,13 @@ def _sweep(results: Sequence[TrialResult], title: str) -> Figure:
         drawn = [float(error) for line in axes.lines for error in np.asarray(line.get_ydata())]
         _accuracy_axis(axes, drawn)
         _grid(axes)
+    lost = [one.point.learning_rate for one in ordered if one.best is None]
+    if lost:  # along the lower edge
+        low = {"transform": by_rate.get_xaxis_transform(), "label": "diverged"}
+        by_rate.plot(lost, [0.03] * len(lost), **low, **_DIVERGED)
+    by_rate.legend()
     if measured:
-        by_rate.legend()
         by_epoch.legend(title="learning rate", fontsize=9)
-    for one in (one for one in ordered if one.best is None):
-        by_rate.plot(
-            one.point.learning_rate, 0.03, transform=by_rate.get_xaxis_transform(), **_DIVERGED
-        )
     return figure
 
 

@@ -185,7 +185,7 @@ class _Job:
         if len(results) == trials:
             say(self.console, f"{self.out} is complete: there is no trial left to run")
         name = name_of(self.source)
-        title = f"{self.recipe.model} on {name}, at most {self.recipe.epochs} epochs a trial"
+        title = f"{self.recipe.model} on {name}, {self._length()}"
         display = SearchDisplay(self.console, name, trials, done=len(results))
         if results:
             save_search(results, self.out / folder.PICTURE, title)
@@ -221,8 +221,13 @@ class _Job:
             "data": data | {"repeats": self.source.repeats},
         }
 
+    def _length(self) -> str:
+        """Say how long a trial is."""
+        epochs = self.recipe.epochs
+        return "one epoch each" if epochs == 1 else f"at most {epochs} epochs each"
+
     def _introduce(self, done: int) -> None:
-        trials = f"{len(self.space.points)} trials, {self.recipe.epochs} epochs each at most"
+        trials = f"{len(self.space.points)} trials ({self._length()})"
         before = f"Going on after {done} of {trials}" if done else f"Searching with {trials}"
         say(
             self.console,
