@@ -19,9 +19,9 @@ EPOCHS = 3  # enough to tell good values from bad ones, and a seventh of a whole
 TRIALS = 20  # the best of 20 draws is among the best 10 % of all with a chance of 88 %
 MOST_TRIALS = 10_000
 
-# A factor of 30 or more to either side of what the default recipe has, 3e-3 and 1e-4, as far as that
-# may still train.
-_RANGES = {"lr_min": 1e-4, "lr_max": 2e-2, "reg_min": 1e-6, "reg_max": 1e-1}
+# A factor of ten to either side of the default recipe's rate, 3e-3: in three epochs on MNIST, 3e-4 got
+# 82 % on dev and 2e-2 got 96 %. A λ of 1e-6 is as good as none; one of 0.1 was best, so the range goes on.
+_RANGES = {"lr_min": 3e-4, "lr_max": 3e-2, "reg_min": 1e-6, "reg_max": 1.0}
 
 
 @dataclass(frozen=True)
