@@ -320,7 +320,7 @@ def test_help_does_not_import_what_only_commands_need() -> None:
         "import sys; from mnist100.cli.main import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "print(sorted({'rich', 'sklearn', 'matplotlib', 'pooch'} & set(sys.modules)))"
+        "print(sorted({'rich', 'sklearn', 'matplotlib', 'optuna', 'pooch'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

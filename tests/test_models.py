@@ -216,3 +216,22 @@ def test_a_refused_step_changes_nothing() -> None:
     assert optimizer.steps == 0
     for p, value in zip(model.parameters(), before, strict=True):
         assert_same(p.value, value)
+
+
+def test_networks_for_other_images() -> None:
+    model = models.cnn(image_shape=(9, 14), classes=3, seed=1)
+    shapes = {parameter.name: parameter.value.shape for parameter in model.parameters()}
+    assert (shapes["fc1_W"], shapes["fc2_W"]) == ((256, 32 * 2 * 3), (3, 256))
+    assert model(draws(5, 1, 9, 14)).shape == (5, 3)
+    dense = models.mlp(image_shape=(1, 6), classes=2)
+    assert dense.parameters()[0].value.shape == (512, 6)
+    labels = np.array([0, 1, 1])
+    before = dense.parameters()[0].value.copy()
+    assert train_step(dense, Adam(dense.parameters()), draws(3, 1, 1, 6), labels) > 0
+    assert (dense.parameters()[0].value != before).any()
+    with pytest.raises(ValueError, match=r"x: got float32 .* wants shape \(n, 1, 1, 6\)"):
+        dense(draws(3, 1, 2, 3))
+    with pytest.raises(ValueError, match=r"image_shape: got 3, wants .*4"):
+        models.cnn(image_shape=(3, 20))
+    with pytest.raises(ValueError, match="out_features: got 0"):
+        models.mlp(classes=0)

@@ -19,7 +19,7 @@ from support import run_python
 
 PACKAGE = Path(mnist100.__file__).parent
 
-HEAVY = ["matplotlib", "sklearn", "scipy", "pooch", "torch", "rich", "tomli_w"]
+HEAVY = ["matplotlib", "sklearn", "scipy", "pooch", "torch", "rich", "tomli_w", "optuna"]
 
 
 def loaded_by(statement: str) -> set[str]:

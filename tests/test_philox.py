@@ -136,6 +136,19 @@ def test_permutations_are_uniform() -> None:
     assert sum((count - 200) ** 2 / 200 for count in counts.values()) < 49.7
 
 
+def test_uniform_draws() -> None:
+    draws = F.uniform((200, 200), seed=3)
+    assert draws.dtype == np.float64
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    # The deviation of a count of n draws in a tenth is √(0.09 n); five of it.
+    counts = np.histogram(draws, bins=10, range=(0, 1))[0]
+    assert abs(counts / draws.size - 0.1).max() < 5 * math.sqrt(0.09 / draws.size)
+    high, low = block(3, 0, KEYS, 0)[:2]
+    assert draws[0, 0] == ((high << 32 | low) >> 11) * 2.0**-53
+    assert_same(F.uniform((200, 200), seed=3), draws)
+
+
 def test_normal_draws() -> None:
     draws = F.normal((200, 200), seed=3)
     n = draws.size

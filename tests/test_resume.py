@@ -27,10 +27,10 @@ from mnist100.training import (
     StepReport,
     fit,
     load_recipe,
-    loop,
     read_history,
     run_folder,
 )
+from mnist100.training import inputs as training_inputs
 from mnist100.training.backends import Numpy
 from mnist100.training.checkpoint import CheckpointError, load_checkpoint
 from mnist100.training.inputs import TrainingInputs
@@ -136,12 +136,12 @@ def test_a_signal_during_evaluation_waits_for_the_epoch(
     real = evaluation.accuracy
 
     def interrupted(*arguments: Any) -> float:
-        monkeypatch.setattr(loop, "accuracy", real)
+        monkeypatch.setattr(training_inputs, "accuracy", real)
         signal.raise_signal(signal.SIGTERM)
         return real(*arguments)
 
     reports: list[int] = []
-    monkeypatch.setattr(loop, "accuracy", interrupted)
+    monkeypatch.setattr(training_inputs, "accuracy", interrupted)
     with pytest.raises(Interruption) as caught:
         train(splits, recipe, tmp_path, on_epoch=lambda report: reports.append(report.record.epoch))
     assert caught.value.signal == signal.SIGTERM
@@ -192,7 +192,7 @@ def test_early_stopping_goes_on_counting(
     recipe = recipe.replace(epochs=9, patience=3, ema_decay=0.0)
     dev = [0.2, 0.6, 0.5, 0.4, 0.3, 0.9]
     values = iter([value for one in dev for value in (0.5, one)])
-    monkeypatch.setattr(loop, "accuracy", lambda *_: next(values))
+    monkeypatch.setattr(training_inputs, "accuracy", lambda *_: next(values))
     with pytest.raises(Interruption):
         train(splits, recipe, tmp_path, on_step=stop_at(4, 2))
     result = train(splits, recipe, tmp_path)

@@ -14,7 +14,8 @@ import mnist100
 from mnist100 import models
 from mnist100.cli.main import main
 from mnist100.reference.torch_cnn import TorchTrainer
-from mnist100.training import EpochReport, backends, loop
+from mnist100.training import EpochReport, backends
+from mnist100.training import inputs as training_inputs
 from mnist100.training.checkpoint import load_checkpoint
 from runs import easy_splits, tiny_recipe, traced, write_idx
 from support import assert_same, assert_sum_close, draws, run_python
@@ -98,7 +99,7 @@ def test_the_run_keeps_a_copy_of_the_best_weights(
     """Where the first epoch was the best, what later ones do to the weights must not reach the file."""
     first, _, _ = traced(tiny_recipe(ema_decay=0.0), backend=backends.Torch())
     measured = iter([0.5, 0.9, 0.5, 0.4, 0.5, 0.3])  # on training and dev pairs, in turn
-    monkeypatch.setattr(loop, "accuracy", lambda *_: next(measured))
+    monkeypatch.setattr(training_inputs, "accuracy", lambda *_: next(measured))
     recipe = tiny_recipe(ema_decay=0.0, epochs=3)
     model, result, _ = traced(recipe, backend=backends.Torch(), out=tmp_path)
     assert (len(result.history), result.best_epoch) == (3, 1)

@@ -27,11 +27,11 @@ from mnist100.training import (
     TrainingError,
     fit,
     load_recipe,
-    loop,
     read_history,
     train_step,
     trainers,
 )
+from mnist100.training import inputs as training_inputs
 from mnist100.training.inputs import TrainingInputs
 from mnist100.training.schedule import one_cycle
 
@@ -86,7 +86,7 @@ def two_threads() -> Iterator[None]:
 def script_accuracies(monkeypatch: pytest.MonkeyPatch, dev: list[float]) -> None:
     """Let the loop measure the given dev accuracies, and 0.5 on the training pairs."""
     values = iter([value for one in dev for value in (0.5, one)])
-    monkeypatch.setattr(loop, "accuracy", lambda *_: next(values))
+    monkeypatch.setattr(training_inputs, "accuracy", lambda *_: next(values))
 
 
 @pytest.mark.parametrize("architecture", ["cnn", "mlp"])

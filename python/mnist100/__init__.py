@@ -27,13 +27,26 @@ except ModuleNotFoundError as error:
 from . import _core
 
 if TYPE_CHECKING:
-    from . import data, evaluation, export, functional, layers, losses, models, optim, training
+    from . import (
+        data,
+        evaluation,
+        export,
+        functional,
+        layers,
+        losses,
+        models,
+        optim,
+        search,
+        training,
+    )
     from ._config import set_num_threads, show_config
+    from .estimator import MNIST100Classifier
     from .modelfile import load_model
 
 __version__ = _core.version
 
 __all__ = [
+    "MNIST100Classifier",
     "__version__",
     "data",
     "evaluation",
@@ -44,13 +57,19 @@ __all__ = [
     "losses",
     "models",
     "optim",
+    "search",
     "set_num_threads",
     "show_config",
     "training",
 ]
 
 
-_HOMES = {"load_model": ".modelfile", "set_num_threads": "._config", "show_config": "._config"}
+_HOMES = {
+    "MNIST100Classifier": ".estimator",
+    "load_model": ".modelfile",
+    "set_num_threads": "._config",
+    "show_config": "._config",
+}
 
 
 def __getattr__(name: str) -> Any:

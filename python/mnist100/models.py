@@ -27,24 +27,35 @@ if TYPE_CHECKING:
     from .data import Normalisation
 
 CLASSES = 100
-IMAGE = (1, 28, 56)
+IMAGE = (28, 56)
 PREDICT_BATCH = 1024  # 6 MB of input at a time
 
 
 class Model:
-    """A network for 28x56 images of two digits.
+    """A network that tells what images show: two digits of 28x56 pixels, if nothing else is said.
 
     Attributes
     ----------
     architecture : name in `ARCHITECTURES`
+    image_shape : height and width of its images
+    classes : number of its labels
     net : the layers
     ops : the functions they compute with, those of a backend
     normalisation : mean, deviation and clip of the training set's pixels; None until training sets it
     metadata : JSON-ready facts saved with the weights
     """
 
-    def __init__(self, architecture: str, layers: list[Layer]) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        layers: list[Layer],
+        *,
+        image_shape: tuple[int, int] = IMAGE,
+        classes: int = CLASSES,
+    ) -> None:
         self.architecture = architecture
+        self.image_shape = image_shape
+        self.classes = classes
         self.net = Sequential(layers)
         self.ops: Operations = F
         self.normalisation: Normalisation | None = None
@@ -60,23 +71,24 @@ class Model:
         return list(self.net.parameters)
 
     def __call__(self, x: Array) -> Array:
-        """Logits (n, 100) in evaluation mode.
+        """Logits (n, classes) in evaluation mode.
 
         Parameters
         ----------
-        x : float32 (n, 1, 28, 56), standardised
+        x : float32 (n, 1, height, width), standardised; of two digits (n, 1, 28, 56)
         """
         return to_nchw(self.net(self.check_input(x)))
 
     def check_input(self, x: Array) -> Array:
-        """A batch (n, 1, 28, 56) of the dtype of the weights."""
+        """A batch (n, 1, height, width) of the dtype of the weights."""
         x = check.array("x", x, self.net.parameters[0].value.dtype, 4)
-        if x.shape[1:] != IMAGE:
-            raise check.fail("x", check.describe(x), "shape (n, 1, 28, 56)")
+        height, width = self.image_shape
+        if x.shape[1:] != (1, height, width):
+            raise check.fail("x", check.describe(x), f"shape (n, 1, {height}, {width})")
         return x
 
     def predict(self, images: Array) -> npt.NDArray[np.int64]:
-        """Most probable label of each image, 0..99: int64 (n,).
+        """Most probable label of each image, 0..99: int64 (n,). For networks of two digits.
 
         Parameters
         ----------
@@ -88,7 +100,7 @@ class Model:
     def predict_proba(self, images: Array) -> npt.NDArray[np.float32]:
         """Probability of each label: float32 (n, 100). `images` as in `predict`."""
         batches = [self.ops.softmax(logits) for logits in self._logits(images)]
-        return np.concatenate(batches) if batches else np.empty((0, CLASSES), np.float32)
+        return np.concatenate(batches) if batches else np.empty((0, self.classes), np.float32)
 
     def _logits(self, images: Array) -> Iterator[Array]:
         if self.normalisation is None:
@@ -120,13 +132,23 @@ def raw_pixels(images: Array) -> npt.NDArray[np.uint8]:
     raise check.fail("images", check.describe(images), wants)
 
 
-def cnn(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Model:
-    """The reference network, 833,572 parameters.
+def cnn(
+    *,
+    dropout: float = 0.4,
+    seed: int = 0,
+    dtype: npt.DTypeLike = np.float32,
+    image_shape: tuple[int, int] = IMAGE,
+    classes: int = CLASSES,
+) -> Model:
+    """The reference network, 833,572 parameters for two digits.
 
     Conv(3x3, 1→16) → ReLU → MaxPool(2) → Conv(3x3, 16→32) → ReLU → MaxPool(2) → Flatten (32·7·14)
     → Linear(256) → ReLU → Dropout → Linear(100)
+
+    Images have at least 4 pixels each way, what the pools leave something of.
     """
     seed = check.word("seed", seed)
+    height, width = image_shape = check.pair("image_shape", image_shape, 4)
     return Model(
         "cnn",
         [
@@ -135,7 +157,7 @@ def cnn(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float3
             Flatten(),
             LinearBlock(
                 "fc1",
-                32 * 7 * 14,
+                32 * (height // 4) * (width // 4),
                 256,
                 dropout,
                 dropout_seed=dropout_seed(seed, 0),
@@ -143,14 +165,27 @@ def cnn(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float3
                 stream=2,
                 dtype=dtype,
             ),
-            Linear("fc2", 256, CLASSES, seed=seed, stream=3, dtype=dtype),
+            Linear("fc2", 256, classes, seed=seed, stream=3, dtype=dtype),
         ],
+        image_shape=image_shape,
+        classes=classes,
     )
 
 
-def mlp(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Model:
-    """The dense baseline, 960,356 parameters: 1568 → 512 → 256 → 100, ReLU and dropout between."""
+def mlp(
+    *,
+    dropout: float = 0.4,
+    seed: int = 0,
+    dtype: npt.DTypeLike = np.float32,
+    image_shape: tuple[int, int] = IMAGE,
+    classes: int = CLASSES,
+) -> Model:
+    """The dense baseline: 1568 → 512 → 256 → 100, ReLU and dropout between; 960,356 parameters.
+
+    That many for two digits; features that are no image are one of a single row.
+    """
     seed = check.word("seed", seed)
+    height, width = image_shape = check.pair("image_shape", image_shape, 1)
 
     def block(layer: int, in_features: int, out_features: int) -> LinearBlock:
         return LinearBlock(
@@ -168,10 +203,12 @@ def mlp(*, dropout: float = 0.4, seed: int = 0, dtype: npt.DTypeLike = np.float3
         "mlp",
         [
             Flatten(),
-            block(0, 28 * 56, 512),
+            block(0, height * width, 512),
             block(1, 512, 256),
-            Linear("fc3", 256, CLASSES, seed=seed, stream=2, dtype=dtype),
+            Linear("fc3", 256, classes, seed=seed, stream=2, dtype=dtype),
         ],
+        image_shape=image_shape,
+        classes=classes,
     )
 
 

@@ -133,6 +133,20 @@ def load_with_progress(dataset: str) -> Source:
         return load_source(dataset, progress=show)
 
 
+def time_bar(console: Console) -> Progress:
+    """Return a bar with a state and the time left, shown if the console is a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
 class TrainingDisplay:
     """Follows a run: a line for each epoch, and below them a bar if there is a terminal.
 
@@ -148,16 +162,7 @@ class TrainingDisplay:
         self._console = console
         self._dataset = dataset
         self._accuracy = "–"
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = time_bar(console)
         self._task = self._bar.add_task("epoch 1", total=None, state="")
 
     @contextmanager

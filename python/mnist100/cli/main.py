@@ -27,12 +27,20 @@ COMMANDS = {
     "prepare": "write pairs to CSV or npz files",
     "train": "train a network and test it",
     "evaluate": "measure a trained network on test data",
+    "lr-sweep": "compare learning rates on dev",
+    "random-search": "draw learning rates and L2 strengths at random and compare them on dev",
+    "auto-train": "search at random, then train the network with the best values and test it",
     "plot": "draw the curves of one run or several",
     "info": "show version, instruction sets, threads and compiler",
 }
 
 # Raised on purpose, with a message that stands on its own.
 _EXPECTED = (CommandError, UsageError, OSError, ValueError, RuntimeError)
+
+
+def module_name(command: str) -> str:
+    """Return the name of a command's module in this package: ``lr_sweep`` of ``lr-sweep``."""
+    return command.replace("-", "_")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,7 +57,7 @@ class _CommandParser(_Parser):
     """The parser of one command; imports the command's module only when it is that one's turn."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        module = importlib.import_module(f"mnist100.cli.{self.prog.split()[-1]}")
+        module = importlib.import_module(f"mnist100.cli.{module_name(self.prog.split()[-1])}")
         self.description = module.__doc__
         module.add_options(self)
         self.add_argument("--debug", action="store_true", help="show a traceback when it fails")

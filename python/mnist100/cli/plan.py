@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,6 +58,49 @@ def make_plan(options: argparse.Namespace) -> Plan:
     return _resumed(options) if options.resume else _new(options)
 
 
+def read_plan(out: Path, *, dataset: str | None = None, log: str | None = None) -> Plan:
+    """Return the plan of the run in a folder, at its beginning.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    dataset, log
+        As the options of these names; None is as ``config.toml`` says.
+
+    Raises
+    ------
+    OSError
+        If its ``config.toml`` cannot be read.
+    CommandError
+        If there is no run, or the file is not what a run writes.
+    """
+    config = _read_config(out)
+    return Plan(
+        out=out,
+        recipe=_recorded_recipe(out / run_folder.CONFIG, config),
+        dataset=dataset or config["dataset"],
+        seed=config["seed"],
+        dev_size=config["dev_size"],
+        backend=config["backend"],
+        device=config["device"],
+        log=log or config.get("log"),
+        config=config,
+        checkpoint=None,
+    )
+
+
+def at_checkpoint(plan: Plan) -> Plan:
+    """Return the plan with the place where its run goes on.
+
+    Raises
+    ------
+    OSError, CommandError, CheckpointError
+        If ``last.npz`` is missing or cannot be used.
+    """
+    return dataclasses.replace(plan, checkpoint=_checkpoint(plan.out))
+
+
 def check_data(plan: Plan, facts: Mapping[str, Any], given: str | None) -> None:
     """Make sure that a run that goes on does so with the data it was started with.
 
@@ -105,9 +149,8 @@ def _new(options: argparse.Namespace) -> Plan:
 def _resumed(options: argparse.Namespace) -> Plan:
     if not options.out:
         raise UsageError("argument --resume: wants --out, the folder of the run to go on with")
-    out = Path(options.out)
-    config = _read_config(out)
-    recipe = _recorded_recipe(out / run_folder.CONFIG, config)
+    plan = read_plan(Path(options.out), dataset=options.dataset, log=options.log)
+    out, recipe, config = plan.out, plan.recipe, plan.config
     given = {name: getattr(options, name) for name in ("seed", "dev_size", "backend", "device")}
     odd = {name: value for name, value in given.items() if value not in (None, config[name])}
     odd |= contradictions(options, recipe)
@@ -117,18 +160,7 @@ def _resumed(options: argparse.Namespace) -> Plan:
             f"argument --{name.replace('_', '-')}: got {value!r}, but the run in {out} was started "
             f"with {has!r} and goes on so; leave it out, or start a new run"
         )
-    return Plan(
-        out=out,
-        recipe=recipe,
-        dataset=options.dataset or config["dataset"],
-        seed=config["seed"],
-        dev_size=config["dev_size"],
-        backend=config["backend"],
-        device=config["device"],
-        log=options.log or config.get("log"),
-        config=config,
-        checkpoint=_checkpoint(out),
-    )
+    return at_checkpoint(plan)
 
 
 def _read_config(out: Path) -> dict[str, Any]:

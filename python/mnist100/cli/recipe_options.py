@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from mnist100.training import recipes
@@ -20,8 +20,16 @@ _OPTIONS = {
 }
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add ``--recipe`` and one option for each value of it that a command line may change."""
+def add_recipe(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """Add ``--recipe`` and one option for each value of it that a command line may change.
+
+    Parameters
+    ----------
+    parser
+        To add them to.
+    without
+        Keys that the command chooses itself.
+    """
     parser.add_argument(
         "--recipe",
         type=_recipe,
@@ -29,12 +37,12 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         help="default, reference (the origin's training), a TOML file or the config.toml of a run "
         "(default: default); the options below change single values of it",
     )
-    for key, help_text in _OPTIONS.items():
+    for key in (key for key in _OPTIONS if key not in without):
         parser.add_argument(
             "--" + key.replace("_", "-"),
-            type=_value_of(key),
+            type=value_of(key),
             metavar="cnn|mlp" if key == "model" else "X",
-            help=help_text,
+            help=_OPTIONS[key],
         )
 
 
@@ -44,6 +52,11 @@ def chosen_recipe(options: argparse.Namespace) -> recipes.Recipe:
     return recipe.replace(**_given(options))
 
 
+def is_option(key: str) -> bool:
+    """Return whether a key of recipes has an option of its own."""
+    return key in _OPTIONS
+
+
 def contradictions(options: argparse.Namespace, recipe: recipes.Recipe) -> dict[str, Any]:
     """Return what the options say otherwise than `recipe`, by key."""
     asked = chosen_recipe(options).as_dict() if options.recipe else _given(options)
@@ -51,7 +64,7 @@ def contradictions(options: argparse.Namespace, recipe: recipes.Recipe) -> dict[
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    values = {key: getattr(options, key) for key in _OPTIONS}
+    values = {key: getattr(options, key, None) for key in _OPTIONS}
     return {key: value for key, value in values.items() if value is not None}
 
 
@@ -62,7 +75,9 @@ def _recipe(name: str) -> recipes.Recipe:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _value_of(key: str) -> Callable[[str], Any]:
+def value_of(key: str) -> Callable[[str], Any]:
+    """Make an option type: a value of a key of recipes."""
+
     def convert(text: str) -> Any:
         try:
             return recipes.parse(key, text)

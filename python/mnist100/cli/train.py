@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +18,6 @@ from mnist100.cli.backend_options import add_backend, open_backend
 from mnist100.cli.console import (
     TrainingDisplay,
     accuracy_line,
-    load_with_progress,
     name_of,
     open_console,
     percent,
@@ -28,14 +25,14 @@ from mnist100.cli.console import (
     say,
 )
 from mnist100.cli.endings import explained, explained_test
-from mnist100.cli.errors import UsageError
+from mnist100.cli.inputs import count_pairs, dataset_name, load_splits
 from mnist100.cli.options import MOST_SEED, add_dataset, add_json, add_threads, some_text, whole
 from mnist100.cli.plan import Plan, check_data, make_plan
 from mnist100.cli.recipe_options import add_recipe
-from mnist100.data import Source, Splits, Table, published_pairs, split
+from mnist100.data import Source, Splits, published_pairs
 from mnist100.evaluation import evaluate
 from mnist100.models import Model
-from mnist100.training import EpochReport, FitResult, Recipe, fit, run_folder, tensorboard
+from mnist100.training import EpochReport, FitResult, fit, run_folder, tensorboard
 from mnist100.training.backends import Native
 from mnist100.training.interrupt import hold_signals
 from mnist100.training.keeper import is_complete
@@ -91,16 +88,40 @@ def run(options: argparse.Namespace) -> None:
         mnist100.set_num_threads(options.threads)
     backend = open_backend(plan.backend, plan.device)
     console = open_console(json_output=options.json)
-    source = load_with_progress(plan.dataset)
-    if source.notice:
-        say(console, source.notice)
-    if source.is_paired:
-        say(console, _paired_line(source, plan.recipe))
-    splits = _split(source, plan.dev_size)
-    # The splits are copies: of MNIST, the whole would take 47 MB more for as long as the run lasts.
-    source = dataclasses.replace(source, train=splits.train, default_dev_size=0)
-    facts = _facts(plan, source, splits, options.command)
+    source, splits = load_splits(console, plan.dataset, plan.dev_size, plan.recipe)
+    facts = run_facts(plan, source, splits, options.command)
     check_data(plan, facts, given=options.dataset)
+    outcome = train_and_test(console, plan, backend, source, splits, facts)
+    if options.json:
+        print_json(outcome)
+
+
+def train_and_test(
+    console: Console,
+    plan: Plan,
+    backend: Native,
+    source: Source,
+    splits: Splits,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """Train as planned, or go on, and test what was best on dev; return what ``--json`` prints.
+
+    Parameters
+    ----------
+    console
+        Where to say how it goes.
+    plan, backend
+        What to train, into which folder, and what computes it.
+    source, splits
+        The plan's data.
+    facts
+        What `run_facts` says of the run; those of a run that goes on have been checked.
+
+    Raises
+    ------
+    Interrupted, CommandError
+        If the run ends before its time; the message says what was kept.
+    """
     model = models.ARCHITECTURES[plan.recipe.model](dropout=plan.recipe.dropout, seed=plan.seed)
     model.metadata.update(dataset=facts["dataset"], version=VERSION)
     _introduce(console, source, splits, model, plan)
@@ -119,42 +140,17 @@ def run(options: argparse.Namespace) -> None:
         f"{accuracy_line(test, name_of(source))}; kept in {plan.out}; "
         f"see more: mnist100 evaluate {plan.out}",
     )
-    if options.json:
-        about = _outcome(source, plan, result, seconds)
-        print_json(about | test.as_dict())
-
-
-def _split(source: Source, dev_size: int | None) -> Splits:
-    try:
-        return split(source, dev_size)
-    except ValueError as error:  # only the data could tell that it is too large
-        reason = str(error).removeprefix("dev_size: ")
-        raise UsageError(f"argument --dev-size: {reason}") from None
-
-
-def _paired_line(source: Source, recipe: Recipe) -> str:
-    fresh = ", though the recipe's pairing is fresh" if recipe.pairing == "fresh" else ""
-    return (
-        f"{source.name} holds finished pairs: they are split by pair, so that dev may show digits "
-        f"that training has seen, and every epoch uses the same pairs{fresh}"
-    )
-
-
-def _dataset(source: Source) -> str:
-    """Return what to give ``--dataset`` for the same data again, from any working directory."""
-    return source.name if source.name in ("mnist", "digits") else str(Path(source.name).absolute())
+    return _outcome(source, plan, result, seconds) | test.as_dict()
 
 
 def _introduce(console: Console, source: Source, splits: Splits, model: Model, plan: Plan) -> None:
-    def pairs(table: Table | None) -> str:
-        return "no" if table is None else f"{source.repeats * len(table):,}"
-
     size = sum(parameter.value.size for parameter in model.parameters())
     say(
         console,
         f"Training {model.architecture} ({size:,} parameters) on {source.name}: "
-        f"{pairs(splits.train)} training, {pairs(splits.dev)} dev and {pairs(splits.test)} test "
-        f"pairs, {plan.backend} backend on {plan.device}, {config()['threads']} threads, into {plan.out}",
+        f"{count_pairs(source, splits.train)} training, {count_pairs(source, splits.dev)} dev and "
+        f"{count_pairs(source, splits.test)} test pairs, {plan.backend} backend on {plan.device}, "
+        f"{config()['threads']} threads, into {plan.out}",
     )
 
 
@@ -251,11 +247,11 @@ def _with_resumption(plan: Plan, facts: dict[str, Any]) -> dict[str, Any]:
     return plan.config | {"resumed": [*plan.config.get("resumed", []), entry]}
 
 
-def _facts(plan: Plan, source: Source, splits: Splits, command: str) -> dict[str, Any]:
+def run_facts(plan: Plan, source: Source, splits: Splits, command: str) -> dict[str, Any]:
     """Return what ``config.toml`` says of a run."""
     return {
         "command": command,
-        "dataset": _dataset(source),
+        "dataset": dataset_name(source),
         "seed": plan.seed,
         "dev_size": 0 if splits.dev is None else len(splits.dev),
         "backend": plan.backend,

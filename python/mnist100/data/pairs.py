@@ -182,10 +182,14 @@ def halves(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> PairSet:
     check_array("labels", labels, np.uint8, (len(images),))
     if labels.size and labels.max() >= CLASSES:
         raise _checks.fail("labels", labels.max(), f"0 to {CLASSES - 1}")
-    rows, columns = DIGIT_SHAPE
-    sides = images.reshape(-1, rows, 2, columns).swapaxes(1, 2).reshape(-1, rows, columns)
-    digits = DigitSet(sides, np.stack(np.divmod(labels, np.uint8(10)), axis=1).reshape(-1))
+    digits = DigitSet(sides(images), np.stack(np.divmod(labels, np.uint8(10)), axis=1).reshape(-1))
     return PairSet(digits, np.arange(len(digits), dtype=np.int32).reshape(-1, 2))
+
+
+def sides(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut pictures of pairs (M, 28, 56) into digits (2M, 28, 28): left, right, left, right, …"""
+    rows, columns = DIGIT_SHAPE
+    return images.reshape(-1, rows, 2, columns).swapaxes(1, 2).reshape(-1, rows, columns)
 
 
 def balanced(train: DigitSet, test: DigitSet) -> tuple[PairSet, PairSet]:

@@ -21,7 +21,7 @@ from .elementwise import dropout, dropout_backward, relu, relu_backward
 from .loss import softmax, softmax_cross_entropy
 from .matrix import gemm, linear, linear_backward, linear_block, linear_block_backward
 from .pooling import max_pool2d, max_pool2d_backward
-from .sampling import input_batch, normal, permutation
+from .sampling import input_batch, normal, permutation, uniform
 from .update import adam_step, ema_update, sgd_step, sum_squares
 
 __all__ = [
@@ -52,4 +52,5 @@ __all__ = [
     "softmax",
     "softmax_cross_entropy",
     "sum_squares",
+    "uniform",
 ]

@@ -22,19 +22,32 @@ def permutation(n: int, *, seed: int, step: int = 0) -> Array:
     return np.argsort(keys, kind="stable")
 
 
+def uniform(shape: tuple[int, ...], *, seed: int, step: int = 0) -> Array:
+    """Draws from [0, 1), float64, that depend on (seed, step, position) alone."""
+    shape, keys = _keys(shape, seed, step)
+    draws: Array = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53  # all that float64 holds
+    return draws.reshape(shape)
+
+
 def normal(shape: tuple[int, ...], *, seed: int, step: int = 0) -> Array:
     """Draws from N(0, 1), float64, that depend on (seed, step, position) alone (Box & Muller 1958)."""
-    if not isinstance(shape, tuple | list):
-        raise check.fail_type("shape", check.describe(shape), "a tuple of ints")
-    shape = tuple(check.integer("shape", size, 0, check.MAX_SIZE) for size in shape)
-    if math.prod(shape) > check.MAX_PRODUCTS:
-        raise check.fail("shape", shape, "at most 2^48 elements")
-    keys = _core.random_keys(math.prod(shape), check.word("seed", seed), check.word("step", step))
+    shape, keys = _keys(shape, seed, step)
     # The two 32-bit halves as uniform draws from the open interval (0, 1).
     radius = ((keys >> np.uint64(32)).astype(np.float64) + 0.5) * 2.0**-32
     angle = ((keys & np.uint64(0xFFFFFFFF)).astype(np.float64) + 0.5) * 2.0**-32
     draws: Array = np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
     return draws.reshape(shape)
+
+
+def _keys(shape: tuple[int, ...], seed: int, step: int) -> tuple[tuple[int, ...], Array]:
+    """The checked shape, and 64 random bits for each element, in a row."""
+    if not isinstance(shape, tuple | list):
+        raise check.fail_type("shape", check.describe(shape), "a tuple of ints")
+    shape = tuple(check.integer("shape", size, 0, check.MAX_SIZE) for size in shape)
+    if math.prod(shape) > check.MAX_PRODUCTS:
+        raise check.fail("shape", shape, "at most 2^48 elements")
+    size = math.prod(shape)
+    return shape, _core.random_keys(size, check.word("seed", seed), check.word("step", step))
 
 
 def input_batch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,39 @@ from mnist100.data import (
     pair,
     published_pairs,
 )
+from mnist100.evaluation import accuracy
+from mnist100.models import Model
 from mnist100.operations import Operations
 from mnist100.training.recipes import Recipe
 
 TRAIN_SUBSET = 10_000  # training pairs on which train accuracy is measured
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+
+
+class Inputs(Protocol):
+    """What the training loop asks of the data."""
+
+    steps: int  # in an epoch
+
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """Yield an epoch's batches but for the first `skip`: inputs and labels, int64."""
+
+    def accuracies(self, model: Model) -> tuple[float, float | None]:
+        """Measure on training data without augmentation, and on dev data if there are any."""
+
+
+def augmentation(recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe says of augmentation, as `mnist100.functional.input_batch` takes it."""
+    return {
+        "rotate": math.radians(recipe.rotate_degrees),
+        "scale": recipe.scale,
+        "shear": recipe.shear,
+        "translate": recipe.translate,
+        "shift": recipe.shift,
+        "contrast": recipe.contrast,
+        "brightness": recipe.brightness,
+    }
 
 
 class TrainingInputs:
@@ -71,15 +98,7 @@ class TrainingInputs:
         self.subset = self._fixed.take(rows)
         self.dev = None if splits.dev is None else published_pairs(splits.dev, repeats=repeats)
         self.steps = math.ceil(len(self._fixed) / recipe.batch_size)
-        self._augmentation: dict[str, Any] = {
-            "rotate": math.radians(recipe.rotate_degrees),
-            "scale": recipe.scale,
-            "shear": recipe.shear,
-            "translate": recipe.translate,
-            "shift": recipe.shift,
-            "contrast": recipe.contrast,
-            "brightness": recipe.brightness,
-        }
+        self._augmentation = augmentation(recipe)
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """Yield an epoch's batches: inputs float32 (B, 1, 28, 56) and labels int64 (B,).
@@ -103,6 +122,11 @@ class TrainingInputs:
                 step=epoch,
             )
             yield x, labels[rows]
+
+    def accuracies(self, model: Model) -> tuple[float, float | None]:
+        """Measure on a fixed subset of the training pairs, and on the dev pairs."""
+        train = accuracy(model, self.subset)
+        return train, None if self.dev is None else accuracy(model, self.dev)
 
     def _pairs(self, epoch: int) -> PairSet:
         if self._recipe.pairing == "fixed" or isinstance(self._table, PairSet):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mnist100.data import Splits
-from mnist100.evaluation import accuracy
 from mnist100.models import Model
 from mnist100.training.backends import Native
 from mnist100.training.checkpoint import Checkpoint, identity
 from mnist100.training.history import EpochRecord
-from mnist100.training.inputs import TrainingInputs
+from mnist100.training.inputs import Inputs, TrainingInputs
 from mnist100.training.interrupt import HeldSignals, hold_signals
 from mnist100.training.keeper import Keeper
 from mnist100.training.recipes import Recipe
@@ -86,12 +86,41 @@ def fit(
     model.normalisation = inputs.normalisation
     model.metadata.update(recipe=recipe.as_dict(), seed=seed)
     trainer = backend.trainer(model, recipe, seed)
-    run = _Run(trainer, recipe, inputs, on_step)
     facts = identity(recipe.as_dict(), seed, repeats, backend.name, splits)
     keeper = Keeper(model, backend, recipe, out)
     tally = Tally(1)
     if resume is not None:
         tally = keeper.go_on(resume, facts, trainer, inputs.steps)
+    run_epochs(
+        model, recipe, inputs, trainer, keeper, tally, facts, on_step=on_step, on_epoch=on_epoch
+    )
+    return keeper.result()
+
+
+def run_epochs(
+    model: Model,
+    recipe: Recipe,
+    inputs: Inputs,
+    trainer: Trainer,
+    keeper: Keeper,
+    tally: Tally,
+    facts: Mapping[str, Any],
+    *,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> None:
+    """Train until `keeper` has all epochs, whatever the inputs are; arguments and errors as in `fit`.
+
+    Parameters
+    ----------
+    model, recipe, inputs, trainer
+        What is trained, how, on what, and what takes the steps.
+    keeper, tally
+        The epochs so far, and the steps of the next one.
+    facts
+        What the run is, for ``last.npz``.
+    """
+    run = _Run(trainer, recipe, inputs, on_step)
     with hold_signals() as signals:
         if not keeper.is_complete:
             keeper.save_state(facts, trainer, tally)
@@ -109,15 +138,15 @@ def fit(
             if report is not None and on_epoch is not None:
                 on_epoch(report)
             signals.raise_received()
-    return keeper.result()
 
 
-def _evaluate(model: Model, inputs: TrainingInputs, tally: Tally) -> EpochRecord:
+def _evaluate(model: Model, inputs: Inputs, tally: Tally) -> EpochRecord:
+    train_acc, dev_acc = inputs.accuracies(model)
     return EpochRecord(
         epoch=tally.epoch,
         loss=tally.loss_sum / tally.images,
-        train_acc=accuracy(model, inputs.subset),
-        dev_acc=None if inputs.dev is None else accuracy(model, inputs.dev),
+        train_acc=train_acc,
+        dev_acc=dev_acc,
         learning_rate=tally.learning_rate,
         seconds=tally.seconds,
         images_per_second=tally.images_per_second,
@@ -128,7 +157,7 @@ class _Run:
     """Takes a trainer through epochs of steps, at the schedule's rates."""
 
     def __init__(
-        self, trainer: Trainer, recipe: Recipe, inputs: TrainingInputs, on_step: OnStep | None
+        self, trainer: Trainer, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
     ) -> None:
         self._trainer = trainer
         self._recipe = recipe

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 
 from mnist100._config import config
-from mnist100.data import Splits, checksum
+from mnist100.data import Splits, Table, checksum
 
 
 def environment(backend: str) -> dict[str, str | int]:
@@ -27,7 +28,11 @@ def environment(backend: str) -> dict[str, str | int]:
 
 def data_checksums(splits: Splits) -> dict[str, str]:
     """Return the SHA-256 of each split's table (`mnist100.data.checksum`), by name."""
-    tables = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+    return table_checksums({"train": splits.train, "dev": splits.dev, "test": splits.test})
+
+
+def table_checksums(tables: Mapping[str, Table | None]) -> dict[str, str]:
+    """Return the SHA-256 of some tables, by name; those that are None are left out."""
     return {
         f"{name}_sha256": checksum(table) for name, table in tables.items() if table is not None
     }

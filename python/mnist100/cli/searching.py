@@ -1,0 +1,282 @@
+"""What the commands that search have in common: the search itself, its endings and its result."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import mnist100
+from mnist100._config import config
+from mnist100.cli.backend_options import chosen_backend
+from mnist100.cli.console import name_of, open_console, print_json, say
+from mnist100.cli.errors import CommandError, Interrupted, UsageError
+from mnist100.cli.inputs import count_pairs, dataset_name, load_splits
+from mnist100.cli.recipe_options import is_option
+from mnist100.cli.search_display import SearchDisplay, advice_line, best_line
+from mnist100.cli.search_options import Space
+from mnist100.data import Source, Splits
+from mnist100.search import (
+    OtherSearchError,
+    Search,
+    Study,
+    StudyError,
+    TrialResult,
+    best_of,
+    folder,
+    ranked,
+    run_search,
+)
+from mnist100.search.study import shown
+from mnist100.training import Recipe, run_folder
+from mnist100.training.backends import Native
+from mnist100.training.interrupt import Interruption
+from mnist100.training.provenance import environment, table_checksums
+
+
+@dataclass(frozen=True)
+class Found:
+    """A search that is complete: what it was made with, and its trials, the best first."""
+
+    console: Console
+    source: Source
+    splits: Splits
+    backend: Native
+    out: Path
+    results: list[TrialResult]
+    best: TrialResult
+    seconds: float
+
+
+def search_folder(options: argparse.Namespace, command: str) -> Path:
+    """Return where a command writes."""
+    return Path(options.out) if options.out else run_folder.default_folder(command)
+
+
+def search(
+    options: argparse.Namespace,
+    space: Space,
+    recipe: Recipe,
+    out: Path,
+    *,
+    again: Path | None = None,
+) -> Found:
+    """Search, or go on with the search in a folder.
+
+    Parameters
+    ----------
+    options
+        Those that every search has.
+    space
+        What to try.
+    recipe
+        Of all trials.
+    out
+        The search's folder.
+    again
+        The ``--out`` of the command that goes on with it; None is `out`.
+
+    Raises
+    ------
+    UsageError, CommandError
+        If folder or storage are another search's, the storage cannot be opened, or no trial succeeds.
+    Interrupted
+        On Ctrl-C or SIGTERM; the message says how to go on.
+    """
+    if not (out / folder.CONFIG).exists():
+        run_folder.check_folder(out)
+    if options.threads is not None:
+        mnist100.set_num_threads(options.threads)
+    backend = chosen_backend(options)
+    console = open_console(json_output=options.json)
+    source, splits = load_splits(console, options.dataset, options.dev_size, recipe)
+    if splits.dev is None:
+        raise CommandError(
+            f"{source.name}: has too few training data to set some aside to choose on"
+        )
+    started = time.perf_counter()
+    job = _Job(console, space, recipe, options.seed, source, splits, backend, out)
+    results: list[TrialResult] = []
+    with _explained(_again(options, again or out), out, results, len(space.points)):
+        job.run(options.storage, options.prune, options.command, results)
+    best = best_of(results)
+    if best is None:
+        raise CommandError(
+            f"{out}: every trial diverged; try lower learning rates, with another --out"
+        )
+    say(console, best_line(best, source))
+    seconds = time.perf_counter() - started
+    return Found(console, source, splits, backend, out, ranked(results), best, seconds)
+
+
+def finish(options: argparse.Namespace, found: Found, space: Space) -> None:
+    """Say what to do with a search's result, or print it."""
+    say(found.console, advice_line(found.source, found.out))
+    if options.json:
+        print_json(as_json(found, space, options))
+
+
+def as_json(found: Found, space: Space, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``--json`` prints of a search; every accuracy in it is on dev."""
+    return {
+        "command": space.command,
+        "dataset": found.source.name,
+        "notice": found.source.notice,
+        "out": str(found.out),
+        "seed": options.seed,
+        "measured_on": "dev",
+        "accuracy": found.best.accuracy,
+        "best": found.best.as_dict(),
+        "trials": [one.as_dict() for one in found.results],
+        "seconds": found.seconds,
+    }
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A search with all that it needs."""
+
+    console: Console
+    space: Space
+    recipe: Recipe
+    seed: int
+    source: Source
+    splits: Splits
+    backend: Native
+    out: Path
+
+    def run(
+        self, storage: str | None, prune: bool, command: str, results: list[TrialResult]
+    ) -> None:
+        """Run the trials that are left; `results` grows with them."""
+        facts = self._facts(prune)
+        place = storage or str(self.out / folder.STUDY)
+        provenance = {
+            "command": command.replace(place, shown(place)),
+            "dataset": dataset_name(self.source),
+            "environment": environment(self.backend.name),
+        }
+        kept = facts | {"storage": shown(storage or folder.STUDY)}
+        if not folder.check_folder(self.out, kept) and storage is None:
+            self.out.mkdir(parents=True, exist_ok=True)
+        with (
+            # A storage that cannot be opened leaves no folder behind that would be another search's.
+            contextlib.closing(Study(place, facts, prune=prune)) as study,
+            folder.claimed(self.out, kept, provenance),
+        ):
+            results[:] = study.finished().values()
+            self._introduce(len(results))
+            self._run_trials(study, results)
+
+    def _run_trials(self, study: Study, results: list[TrialResult]) -> None:
+        # Matplotlib takes half a second to import, which a wrong option should not have to wait for.
+        from mnist100.search_plots import save_search
+
+        trials = len(self.space.points)
+        if len(results) == trials:
+            say(self.console, f"{self.out} is complete: there is no trial left to run")
+        name = name_of(self.source)
+        title = f"{self.recipe.model} on {name}, {self._length()}"
+        display = SearchDisplay(self.console, name, trials, done=len(results))
+        if results:
+            save_search(results, self.out / folder.PICTURE, title)
+
+        def on_trial(result: TrialResult, so_far: Sequence[TrialResult]) -> None:
+            results[:] = so_far
+            display.on_trial(result, is_best=best_of(so_far) == result)
+            save_search(so_far, self.out / folder.PICTURE, title)
+
+        with display.running():
+            run_search(
+                Search(self.space.points, self.recipe, self.seed, self.source.repeats),
+                self.splits,
+                study,
+                self.out,
+                backend=self.backend,
+                on_step=display.on_step,
+                on_trial=on_trial,
+            )
+
+    def _facts(self, prune: bool) -> dict[str, Any]:
+        """Return what decides a search, the instruction set aside; without None, for TOML."""
+        recipe = self.recipe.as_dict()
+        data = table_checksums({"train": self.splits.train, "dev": self.splits.dev})
+        return {
+            "command": self.space.command,
+            **self.space.options,
+            "seed": self.seed,
+            "prune": prune,
+            "backend": self.backend.name,
+            "device": self.backend.device,
+            "recipe": {key: recipe[key] for key in recipe if key not in self.space.varied},
+            "data": data | {"repeats": self.source.repeats},
+        }
+
+    def _length(self) -> str:
+        """Say how long a trial is."""
+        epochs = self.recipe.epochs
+        return "one epoch each" if epochs == 1 else f"at most {epochs} epochs each"
+
+    def _introduce(self, done: int) -> None:
+        trials = f"{len(self.space.points)} trials ({self._length()})"
+        before = f"Going on after {done} of {trials}" if done else f"Searching with {trials}"
+        say(
+            self.console,
+            f"{before}: {self.recipe.model} on {self.source.name}, "
+            f"{count_pairs(self.source, self.splits.train)} training and "
+            f"{count_pairs(self.source, self.splits.dev)} dev pairs, {self.backend.name} backend on "
+            f"{self.backend.device}, {config()['threads']} threads, into {self.out}",
+        )
+
+
+def _again(options: argparse.Namespace, out: Path) -> str:
+    """Return the command that goes on with this one."""
+    command: str = options.command
+    return command if options.out else f"{command} --out {shlex.quote(str(out))}"
+
+
+@contextmanager
+def _explained(
+    again: str, out: Path, results: Sequence[TrialResult], trials: int
+) -> Iterator[None]:
+    """Turn what ends a search before its time into a line that says what to do."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = error.signal if isinstance(error, Interruption) else signal.SIGINT
+        done = f"{len(results)} of {trials} trials are done; go on with: {again}"
+        raise Interrupted(done, 128 + number) from None
+    except OtherSearchError as error:
+        raise _refusal(error, "--out" if error.place == str(out) else "--storage") from None
+    except StudyError as error:
+        raise UsageError(f"argument --{error}") from None
+
+
+def _refusal(error: OtherSearchError, option: str) -> Exception:
+    """Say how the command differs from the one that a folder or a study is of."""
+    key = error.key.removeprefix("recipe.")
+    if key == "command":
+        return CommandError(
+            f"{error.place}: holds a search by {error.had}, not {error.got}; give another {option}"
+        )
+    if key.startswith("data."):
+        return CommandError(
+            f"{error.place}: was searched with other data ({key.removeprefix('data.')}); bring those "
+            f"back, or give another {option}"
+        )
+    named = f"--{key.replace('_', '-')}"
+    if key != error.key and not is_option(key):
+        named = f"--recipe: {key}"
+    return UsageError(
+        f"argument {named}: is {error.got!r}, but the search in {error.place} was started with "
+        f"{error.had!r}; repeat that command to go on, or give another {option}"
+    )
