@@ -77,7 +77,7 @@ class Recipe:
     Parameters
     ----------
     model
-        ``"cnn"`` or ``"mlp"``.
+        ``"cnn"``, ``"mlp"`` or ``"siamese"``.
     epochs, batch_size
         Passes over the training pairs at most, and pairs in one step (the last may be smaller).
     learning_rate
