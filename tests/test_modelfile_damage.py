@@ -196,3 +196,20 @@ def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
     refused(path, "bn2_var has a value below 0")
     rewrite(path, bn2_var=None)
     refused(path, "no entry bn2_var")
+
+
+@pytest.mark.parametrize(
+    ("shape", "fault"),
+    [
+        ((300, 1, 3, 3), "300 channels, at most 256 allowed"),
+        ((17, 1, 3, 3), "bn1_gamma has shape (16, 1), not (17, 1)"),
+        ((16,), "conv1_W has shape (16,), not"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(
+    shape: tuple[int, ...], fault: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.npz"
+    save_model(trained("siamese"), path)
+    rewrite(path, conv1_W=np.zeros(shape, np.float32))
+    refused(path, fault)

@@ -207,10 +207,13 @@ def test_pytorch_is_imported_only_when_it_is_used() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_commands_take_every_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("model", ["mlp", "siamese"])
+def test_commands_take_every_backend(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, run = str(tmp_path / "data"), str(tmp_path / "run")
     write_idx(Path(data), easy_splits())
-    options = ["--model", "mlp", "--epochs", "1", "--threads", "1", "--json", "--backend"]
+    options = ["--model", model, "--epochs", "1", "--threads", "1", "--json", "--backend"]
     assert main(["train", "--dataset", data, "--out", run, *options, "torch"]) == 0
     assert 'backend = "torch"' in (tmp_path / "run" / "config.toml").read_text()
     measured = [json.loads(capsys.readouterr().out)["correct"]]

@@ -29,6 +29,9 @@ TORCH_MODEL_NAME = "model.pt"
 METADATA = "metadata"
 MAX_METADATA = 1 << 20  # bytes; far more than any run writes
 MAX_ENTRIES = 64  # more than any architecture has
+MAX_CHANNELS = (
+    256  # of a convolution: four times the widest there is, and no more memory than a file's own
+)
 PIXELS = 28 * 56
 ORIGIN_STD_FLOOR = 1e-8
 
@@ -106,7 +109,7 @@ def with_weights(source: str, arrays: dict[str, Array], architecture: object) ->
         known = ", ".join(ARCHITECTURES)
         raise ModelFileError(f"{source}: architecture {architecture!r} is not one of {known}")
     arrays = dict(arrays)
-    model = ARCHITECTURES[architecture]()
+    model = ARCHITECTURES[architecture](**_options(source, arrays, architecture))
     for tensor in model.tensors():
         value = _take(source, arrays, tensor.name, column(tensor.value).shape)
         if isinstance(tensor, Buffer) and value.min() < tensor.least:
@@ -115,6 +118,17 @@ def with_weights(source: str, arrays: dict[str, Array], architecture: object) ->
     if arrays:
         raise ModelFileError(f"{source}: unknown entries {sorted(arrays)}")
     return model
+
+
+def _options(source: str, arrays: dict[str, Array], architecture: str) -> dict[str, Any]:
+    """What makes an architecture as wide as its arrays: the output channels of every other convolution."""
+    if architecture != "siamese":
+        return {}
+    convolutions = (arrays.get(f"conv{number}_W") for number in (1, 3, 5, 7))
+    channels = [len(w) for w in convolutions if w is not None and w.ndim == 4]
+    if channels and max(channels) > MAX_CHANNELS:
+        raise ModelFileError(f"{source}: {max(channels)} channels, at most {MAX_CHANNELS} allowed")
+    return {"channels": channels} if channels else {}
 
 
 def _clip(source: str, facts: dict[str, Any]) -> float:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from mnist100.models import ARCHITECTURES
 from mnist100.training import recipes
 
 _OPTIONS = {
@@ -33,7 +34,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--" + key.replace("_", "-"),
             type=_value_of(key),
-            metavar="cnn|mlp" if key == "model" else "X",
+            metavar="|".join(ARCHITECTURES) if key == "model" else "X",
             help=help_text,
         )
 
