@@ -209,39 +209,31 @@ def siamese(
         wants = "at most 4: 28 pixels halve no further"
         raise check.fail("channels", f"{len(channels)} widths", wants)
     layers: list[Layer] = [Halves()]
-    height = width = IMAGE[1]
     before = 1
     for stage, count in enumerate(channels):
-        last = stage == len(channels) - 1  # what follows is flattened, and reads no border
-        for place, pool in ((0, False), (1, True)):
-            number = 2 * stage + place
+        for number, pool in ((2 * stage + 1, False), (2 * stage + 2, True)):
+            # What follows the last pool is flattened, and reads no border.
+            border = 0 if number == 2 * len(channels) else 1
             layers += [
                 Conv2d(
-                    f"conv{number + 1}",
+                    f"conv{number}",
                     before,
                     count,
                     3,
                     padding=1,
                     bias=False,
                     seed=seed,
-                    stream=number,
+                    stream=number - 1,
                     dtype=dtype,
                 ),
-                BatchNormReLU(
-                    f"bn{number + 1}",
-                    count,
-                    pool=pool,
-                    border=0 if last and pool else 1,
-                    dtype=dtype,
-                ),
+                BatchNormReLU(f"bn{number}", count, pool=pool, border=border, dtype=dtype),
             ]
             before = count
-        height, width = height // 2, width // 2
-    features = before * height * width
+    side = IMAGE[1] >> len(channels)  # each pool halves it
     layers += [
         Flatten(),
         Dropout(dropout, seed=dropout_seed(seed, 0)),
-        Linear("fc1", features, DIGITS, seed=seed, stream=2 * len(channels), dtype=dtype),
+        Linear("fc1", before * side**2, DIGITS, seed=seed, stream=2 * len(channels), dtype=dtype),
         PairLogits(),
     ]
     return Model("siamese", layers)

@@ -27,7 +27,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         type=_recipe,
         metavar="NAME|FILE",
-        help="default, reference (the origin's training), a TOML file or the config.toml of a run "
+        help="default, reference (the origin's training), siamese, a TOML file or the config.toml of a run "
         "(default: default); the options below change single values of it",
     )
     for key, help_text in _OPTIONS.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist100.models import ARCHITECTURES
 
-BUILT_IN = ("default", "reference")
+BUILT_IN = ("default", "reference", "siamese")
 
 _FOLDER = Path(__file__).with_name("recipes")
 
