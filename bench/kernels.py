@@ -109,7 +109,8 @@ def _filters(c: int) -> tuple[Array, Array]:
 def _layer(ops: Any, n: int, c: int, h: int, w: int) -> tuple[Conv2d, Any]:
     """A layer between others of its kind, with ReLU: what it takes is laid out as they hand it on."""
     layer = Conv2d("conv", c, c, 3, padding=1, relu=True)
-    layer.weight.value, layer.bias.value = _filters(c)
+    for parameter, value in zip(layer.parameters, _filters(c), strict=True):
+        parameter.value = value
     layer.use(ops)
     return layer, to_padded(inputs.draws(n, c, h, w), (1, 1))
 
@@ -127,7 +128,8 @@ def _conv_backward(ops: Any, *sizes: int) -> Subject:
     def outputs() -> dict[str, Array]:
         dx = layer.backward(dy, cache)
         assert dx is not None
-        return {"dx": to_nchw(dx), "dw": layer.weight.grad, "db": layer.bias.grad}
+        dw, db = (parameter.grad for parameter in layer.parameters)
+        return {"dx": to_nchw(dx), "dw": dw, "db": db}
 
     return Subject(lambda: layer.backward(dy, cache), outputs)
 

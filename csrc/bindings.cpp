@@ -230,10 +230,16 @@ Array<T> pad_nhwc(const Array<T>& x, const Pair& border) {
 }
 
 template <class T>
-Array<T> unpad_nhwc(const Array<T>& x, const Pair& border) {
+PaddedShape inside_of(const Array<T>& x, const Pair& border) {
   const Image d = image_of(x);
   const PaddedShape s = padded_shape({d[0], d[3], d[1] - 2 * border[0], d[2] - 2 * border[1]}, border);
   require(border[0] >= 0 && border[1] >= 0 && s.h >= 0 && s.w >= 0, "the border is larger than x");
+  return s;
+}
+
+template <class T>
+Array<T> unpad_nhwc(const Array<T>& x, const Pair& border) {
+  const PaddedShape s = inside_of(x, border);
   Array<T> y = empty<T>({s.n, s.c, s.h, s.w});
   call(kernels<T>().unpad_nhwc, s, x.data(), y.mutable_data());
   return y;
@@ -306,6 +312,96 @@ py::tuple conv_same_backward(const Array<T>& dy, const Array<T>& x, const Maybe<
   call(kernels<T>().conv_same_backward, s, dy.data(), x.data(), data_or_null(y), w.data(),
        mutable_or_null(dx), dw.mutable_data(), db.mutable_data());
   return py::make_tuple(dx, dw, db);
+}
+
+template <class T>
+py::tuple batch_norm_stats(const Array<T>& x, const Pair& border) {
+  const PaddedShape s = inside_of(x, border);
+  require(s.count() >= 1, "statistics of nothing");
+  Array<T> mean = empty<T>({s.c}), var = empty<T>({s.c});
+  call(kernels<T>().batch_norm_stats, s, x.data(), mean.mutable_data(), var.mutable_data());
+  return py::make_tuple(mean, var);
+}
+
+template <class T>
+BatchNormShape norm_shape(const Array<T>& x, const Pair& x_border, bool pool, const Pair& y_border) {
+  const PaddedShape s = inside_of(x, x_border);
+  require(!pool || (s.h >= 2 && s.w >= 2), "x is too small for a pool");
+  require(y_border[0] >= 0 && y_border[1] >= 0, "a border cannot be negative");
+  return {s.n, s.c, s.h, s.w, s.bh, s.bw, y_border[0], y_border[1], pool};
+}
+
+template <class T>
+BatchNormParams<T> norm_params(int64_t c, const Array<T>& mean, const Array<T>& inv_std,
+                               const Array<T>& gamma, const Array<T>& beta) {
+  for (const Array<T>* a : {&mean, &inv_std, &gamma, &beta}) require_shape(*a, {c});
+  return {mean.data(), inv_std.data(), gamma.data(), beta.data()};
+}
+
+template <class T>
+py::tuple batch_norm_relu(const Array<T>& x, const Array<T>& mean, const Array<T>& inv_std,
+                          const Array<T>& gamma, const Array<T>& beta, const Pair& x_border, bool pool,
+                          const Pair& y_border) {
+  const BatchNormShape s = norm_shape(x, x_border, pool, y_border);
+  const BatchNormParams<T> p = norm_params(s.c, mean, inv_std, gamma, beta);
+  Array<T> y = empty<T>(padded_dims(s.y()));
+  Maybe<uint8_t> argmax = empty_if<uint8_t>(pool, {s.n, s.y().h, s.y().w, s.c});
+  call(kernels<T>().batch_norm_relu, s, x.data(), p, y.mutable_data(), mutable_or_null(argmax));
+  return py::make_tuple(y, argmax);
+}
+
+template <class T>
+py::tuple batch_norm_relu_backward(const Array<T>& dy, const Array<T>& x, const Maybe<uint8_t>& argmax,
+                                   const Array<T>& mean, const Array<T>& inv_std, const Array<T>& gamma,
+                                   const Array<T>& beta, const Pair& x_border, const Pair& y_border) {
+  const BatchNormShape s = norm_shape(x, x_border, argmax.has_value(), y_border);
+  const BatchNormParams<T> p = norm_params(s.c, mean, inv_std, gamma, beta);
+  require_shape(dy, padded_dims(s.y()));
+  if (argmax) require_shape(*argmax, {s.n, s.y().h, s.y().w, s.c});
+  Array<T> dx = empty<T>(padded_dims(s.x())), dgamma = empty<T>({s.c}), dbeta = empty<T>({s.c});
+  call(kernels<T>().batch_norm_relu_backward, s, dy.data(), x.data(), data_or_null(argmax), p,
+       dx.mutable_data(), dgamma.mutable_data(), dbeta.mutable_data());
+  return py::make_tuple(dx, dgamma, dbeta);
+}
+
+template <class T>
+Array<T> split_halves(const Array<T>& x, const Pair& border) {
+  const Image d = image_of(x);
+  require(d[3] % 2 == 0, "x has an odd width");
+  require(border[0] >= 0 && border[1] >= 0, "a border cannot be negative");
+  const PaddedShape s = padded_shape({2 * d[0], d[1], d[2], d[3] / 2}, border);
+  Array<T> y = empty<T>(padded_dims(s));
+  call(kernels<T>().split_halves, s, x.data(), y.mutable_data());
+  return y;
+}
+
+template <class T>
+Array<T> join_halves(const Array<T>& y, const Pair& border) {
+  const PaddedShape s = inside_of(y, border);
+  require(s.n % 2 == 0, "an odd number of halves");
+  Array<T> x = empty<T>({s.n / 2, s.c, s.h, 2 * s.w});
+  call(kernels<T>().join_halves, s, y.data(), x.mutable_data());
+  return x;
+}
+
+template <class T>
+Array<T> pair_logits(const Array<T>& scores) {
+  require(scores.ndim() == 2 && dim(scores, 0) % 2 == 0, "scores is not (2n, k)");
+  const int64_t n = dim(scores, 0) / 2, k = dim(scores, 1);
+  Array<T> logits = empty<T>({n, k * k});
+  call(kernels<T>().pair_logits, n, k, scores.data(), logits.mutable_data());
+  return logits;
+}
+
+template <class T>
+Array<T> pair_logits_backward(const Array<T>& dlogits, int64_t k) {
+  require(k >= 1, "k is not positive");
+  require_countable({k, k});
+  require(dlogits.ndim() == 2 && dim(dlogits, 1) == k * k, "dlogits is not (n, k*k)");
+  const int64_t n = dim(dlogits, 0);
+  Array<T> dscores = empty<T>({2 * n, k});
+  call(kernels<T>().pair_logits_backward, n, k, dlogits.data(), dscores.mutable_data());
+  return dscores;
 }
 
 template <class T>
@@ -510,6 +606,15 @@ void define_ops(py::module_& m) {
   MNIST100_DEF(conv_same, array("x"), array("w"), array_or_none("b"), arg("relu"), arg("y_border"));
   MNIST100_DEF(conv_same_backward, array("dy"), array("x"), array_or_none("y"), array("w"), arg("y_border"),
                arg("need_dx"));
+  MNIST100_DEF(batch_norm_stats, array("x"), arg("border"));
+  MNIST100_DEF(batch_norm_relu, array("x"), array("mean"), array("inv_std"), array("gamma"), array("beta"),
+               arg("x_border"), arg("pool"), arg("y_border"));
+  MNIST100_DEF(batch_norm_relu_backward, array("dy"), array("x"), array_or_none("argmax"), array("mean"),
+               array("inv_std"), array("gamma"), array("beta"), arg("x_border"), arg("y_border"));
+  MNIST100_DEF(split_halves, array("x"), arg("border"));
+  MNIST100_DEF(join_halves, array("y"), arg("border"));
+  MNIST100_DEF(pair_logits, array("scores"));
+  MNIST100_DEF(pair_logits_backward, array("dlogits"), arg("k"));
   MNIST100_DEF(linear, array("x"), array("w"), array_or_none("b"));
   MNIST100_DEF(linear_backward, array("dy"), array("x"), array("w"), arg("need_dx"));
   MNIST100_DEF(linear_block, array("x"), array("w"), array("b"), arg("p"), arg("seed"), arg("step"));

@@ -46,6 +46,7 @@ struct PaddedShape {
   MNIST100_INLINE int64_t at(int64_t i, int64_t y, int64_t x) const {      // first channel of a pixel
     return i * sample() + (y + bh) * row() + (x + bw) * c;
   }
+  MNIST100_INLINE int64_t count() const { return n * h * w; }  // values of a channel
 };
 
 // Convolution (stride 1, odd kernel, "same" padding) -> + bias -> ReLU -> max-pool 2x2 (floor mode).
@@ -64,6 +65,21 @@ struct ConvSameShape {
   int64_t n, c, h, w, oc, kh, kw, ybh, ybw;
   MNIST100_INLINE PaddedShape x() const { return {n, c, h, w, kh / 2, kw / 2}; }
   MNIST100_INLINE PaddedShape y() const { return {n, oc, h, w, ybh, ybw}; }
+};
+
+// Batch normalisation -> ReLU, and, if pooled, -> max-pool 2x2 (floor mode). x is padded NHWC with border
+// (xbh, xbw); y is padded NHWC with border (ybh, ybw).
+struct BatchNormShape {
+  int64_t n, c, h, w, xbh, xbw, ybh, ybw;
+  bool pool;
+  MNIST100_INLINE PaddedShape x() const { return {n, c, h, w, xbh, xbw}; }
+  MNIST100_INLINE PaddedShape y() const { return {n, c, pool ? h / 2 : h, pool ? w / 2 : w, ybh, ybw}; }
+};
+
+// What normalises a channel, arrays of (c): z = (x - mean) * inv_std * gamma + beta.
+template <class T>
+struct BatchNormParams {
+  const T *mean, *inv_std, *gamma, *beta;
 };
 
 // x (n,in) -> y (n,out) with w (out,in).
@@ -148,6 +164,30 @@ struct Kernels {
   // null without. dx (null: not wanted) in x's layout, border unspecified; dw (oc,c,kh,kw); db (oc).
   void (*conv_same_backward)(const ConvSameShape&, const T* dy, const T* x, const T* y, const T* w, T* dx,
                              T* dw, T* db, int threads);
+
+  // mean (c) and biased variance var (c) of every channel of x over (n,h,w); the border is not read. n, h and
+  // w are at least 1. Deviations are summed about each sample's own mean, and the samples combined in double.
+  void (*batch_norm_stats)(const PaddedShape&, const T* x, T* mean, T* var, int threads);
+  // y.interior = relu(z), or with pool the max over each 2x2 window of it; y.border = 0. argmax (n,h/2,w/2,c)
+  // as in conv_block; null without pool.
+  void (*batch_norm_relu)(const BatchNormShape&, const T* x, const BatchNormParams<T>&, T* y, uint8_t* argmax,
+                          int threads);
+  // Of a batch whose own statistics are mean and inv_std. dy in y's layout (border ignored); g is dy where
+  // z > 0, with pool at the places of argmax, else 0; xhat = (x - mean) * inv_std.
+  //   dbeta = sum g;  dgamma = sum g * xhat;  dx = gamma * inv_std * (g - (dbeta + xhat * dgamma) / (n*h*w))
+  // dx in x's layout, border unspecified.
+  void (*batch_norm_relu_backward)(const BatchNormShape&, const T* dy, const T* x, const uint8_t* argmax,
+                                   const BatchNormParams<T>&, T* dx, T* dgamma, T* dbeta, int threads);
+
+  // x (n,c,h,2w) -> y, padded NHWC of 2n samples (n,c,h,w in PaddedShape: those of y): sample 2i is the left
+  // half of i, 2i + 1 the right one. Writes the border. The second goes back and ignores it.
+  void (*split_halves)(const PaddedShape&, const T* x, T* y, int threads);
+  void (*join_halves)(const PaddedShape&, const T* y, T* x, int threads);
+  // scores (2n,k) of left and right halves -> logits (n,k*k): logits[i][k*a + b] = scores[2i][a] +
+  // scores[2i+1][b].
+  void (*pair_logits)(int64_t n, int64_t k, const T* scores, T* logits, int threads);
+  // dscores[2i][a] = sum over b of dlogits[i][k*a + b]; dscores[2i+1][b] = sum over a.
+  void (*pair_logits_backward)(int64_t n, int64_t k, const T* dlogits, T* dscores, int threads);
 
   // y = x w^T + b; b (out) may be null.
   void (*linear)(const LinearShape&, const T* x, const T* w, const T* b, T* y, int threads);

@@ -267,6 +267,122 @@ void conv_same_backward(const ConvSameShape& s, const T* dy, const T* x, const T
 }
 
 template <class T>
+void batch_norm_stats(const PaddedShape& s, const T* x, T* mean, T* var, int) {
+  const double count = static_cast<double>(s.count());
+  for (int64_t c = 0; c < s.c; ++c) {
+    const auto value = [&](int64_t i) {
+      return static_cast<double>(x[s.at(i / (s.h * s.w), i / s.w % s.h, i % s.w) + c]);
+    };
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < s.count(); ++i) sum += value(i);
+    const double centre = sum / count;
+    for (int64_t i = 0; i < s.count(); ++i) squares += (value(i) - centre) * (value(i) - centre);
+    mean[c] = static_cast<T>(centre);
+    var[c] = static_cast<T>(squares / count);
+  }
+}
+
+// Calls f(n, c, row, column of y, place in the window); without pool, a window is one pixel.
+template <class F>
+void for_each_normalised(const BatchNormShape& s, F f) {
+  for (int64_t n = 0; n < s.n; ++n)
+    for (int64_t c = 0; c < s.c; ++c)
+      for (int64_t oy = 0; oy < s.y().h; ++oy)
+        for (int64_t ox = 0; ox < s.y().w; ++ox)
+          for (int64_t place = 0; place < (s.pool ? 4 : 1); ++place) f(n, c, oy, ox, place);
+}
+
+// Where a place of the window at (oy, ox) of y lies in x.
+int64_t place_in_x(const BatchNormShape& s, int64_t n, int64_t oy, int64_t ox, int64_t place) {
+  return s.pool ? s.x().at(n, 2 * oy + place / 2, 2 * ox + place % 2) : s.x().at(n, oy, ox);
+}
+
+template <class T>
+double normalised(const BatchNormParams<T>& p, int64_t c, T x) {
+  return (static_cast<double>(x) - static_cast<double>(p.mean[c])) * static_cast<double>(p.inv_std[c]);
+}
+
+template <class T>
+double scaled(const BatchNormParams<T>& p, int64_t c, T x) {
+  return normalised(p, c, x) * static_cast<double>(p.gamma[c]) + static_cast<double>(p.beta[c]);
+}
+
+template <class T>
+void batch_norm_relu(const BatchNormShape& s, const T* x, const BatchNormParams<T>& p, T* y, uint8_t* argmax,
+                     int) {
+  memset(y, 0, sizeof(T) * static_cast<size_t>(s.n * s.y().sample()));
+  for_each_normalised(s, [&](int64_t n, int64_t c, int64_t oy, int64_t ox, int64_t place) {
+    const T value = relu_of(static_cast<T>(scaled(p, c, x[place_in_x(s, n, oy, ox, place) + c])));
+    T* best = y + s.y().at(n, oy, ox) + c;
+    if (place > 0 && !beats(value, *best)) return;
+    *best = value;
+    if (s.pool) argmax[((n * s.y().h + oy) * s.y().w + ox) * s.c + c] = static_cast<uint8_t>(place);
+  });
+}
+
+template <class T>
+void batch_norm_relu_backward(const BatchNormShape& s, const T* dy, const T* x, const uint8_t* argmax,
+                              const BatchNormParams<T>& p, T* dx, T* dgamma, T* dbeta, int) {
+  Sums<T> g(s.n * s.x().sample()), dgamma_sums(s.c), dbeta_sums(s.c);
+  for_each_normalised(s, [&](int64_t n, int64_t c, int64_t oy, int64_t ox, int64_t place) {
+    if (s.pool && argmax[((n * s.y().h + oy) * s.y().w + ox) * s.c + c] != place) return;
+    const int64_t at = place_in_x(s, n, oy, ox, place) + c;
+    if (!(static_cast<T>(scaled(p, c, x[at])) > T(0))) return;
+    g.at[at] = static_cast<double>(dy[s.y().at(n, oy, ox) + c]);
+    dbeta_sums.at[c] += g.at[at];
+    dgamma_sums.at[c] += g.at[at] * normalised(p, c, x[at]);
+  });
+  for_each_pixel(s.x(), [&](int64_t, int64_t at) {
+    const int64_t c = at % s.c;
+    const double mean_part =
+        (dbeta_sums.at[c] + normalised(p, c, x[at]) * dgamma_sums.at[c]) / static_cast<double>(s.x().count());
+    dx[at] = static_cast<T>(static_cast<double>(p.gamma[c]) * static_cast<double>(p.inv_std[c]) *
+                            (g.at[at] - mean_part));
+  });
+  dgamma_sums.round_to(dgamma);
+  dbeta_sums.round_to(dbeta);
+}
+
+// Calls f(index into x (n,c,h,2w), index into the halves y).
+template <class F>
+void for_each_of_halves(const PaddedShape& s, F f) {
+  for_each_pixel(s, [&](int64_t plain, int64_t padded) {
+    const int64_t column = plain % s.w, row = plain / s.w % (s.c * s.h), half = plain / (s.w * s.h * s.c);
+    f((half / 2 * s.c * s.h + row) * 2 * s.w + half % 2 * s.w + column, padded);
+  });
+}
+
+template <class T>
+void split_halves(const PaddedShape& s, const T* x, T* y, int) {
+  memset(y, 0, sizeof(T) * static_cast<size_t>(s.n * s.sample()));
+  for_each_of_halves(s, [&](int64_t plain, int64_t padded) { y[padded] = x[plain]; });
+}
+
+template <class T>
+void join_halves(const PaddedShape& s, const T* y, T* x, int) {
+  for_each_of_halves(s, [&](int64_t plain, int64_t padded) { x[plain] = y[padded]; });
+}
+
+template <class T>
+void pair_logits(int64_t n, int64_t k, const T* scores, T* logits, int) {
+  for (int64_t i = 0; i < n * k * k; ++i) {
+    const T* left = scores + i / (k * k) * 2 * k;
+    logits[i] = left[i / k % k] + left[k + i % k];
+  }
+}
+
+template <class T>
+void pair_logits_backward(int64_t n, int64_t k, const T* dlogits, T* dscores, int) {
+  Sums<T> sums(2 * n * k);
+  for (int64_t i = 0; i < n * k * k; ++i) {
+    double* left = sums.at + i / (k * k) * 2 * k;
+    left[i / k % k] += static_cast<double>(dlogits[i]);
+    left[k + i % k] += static_cast<double>(dlogits[i]);
+  }
+  sums.round_to(dscores);
+}
+
+template <class T>
 void linear(const LinearShape& s, const T* x, const T* w, const T* b, T* y, int) {
   for (int64_t i = 0; i < s.n * s.out; ++i) {
     const T* row = x + i / s.out * s.in;
@@ -484,21 +600,43 @@ void fma_rounds(int64_t size, int64_t rounds, T a, T b, T* y, int) {
 
 template <class T>
 constexpr Kernels<T> filled = {
-    "reference",     gemm<T>,
-    im2col<T>,       col2im<T>,
-    conv2d<T>,       conv2d_backward<T>,
-    max_pool2d<T>,   max_pool2d_backward<T>,
-    pad_nhwc<T>,     unpad_nhwc<T>,
-    conv_block<T>,   conv_block_backward<T>,
-    conv_same<T>,    conv_same_backward<T>,
-    linear<T>,       linear_backward<T>,
-    linear_block<T>, linear_block_backward<T>,
-    relu<T>,         relu_backward<T>,
-    dropout<T>,      dropout_backward<T>,
-    softmax<T>,      softmax_cross_entropy<T>,
-    adam_step<T>,    sgd_step<T>,
-    ema_update<T>,   sum_squares<T>,
-    input_batch,     fma_rounds<T>,
+    "reference",
+    gemm<T>,
+    im2col<T>,
+    col2im<T>,
+    conv2d<T>,
+    conv2d_backward<T>,
+    max_pool2d<T>,
+    max_pool2d_backward<T>,
+    pad_nhwc<T>,
+    unpad_nhwc<T>,
+    conv_block<T>,
+    conv_block_backward<T>,
+    conv_same<T>,
+    conv_same_backward<T>,
+    batch_norm_stats<T>,
+    batch_norm_relu<T>,
+    batch_norm_relu_backward<T>,
+    split_halves<T>,
+    join_halves<T>,
+    pair_logits<T>,
+    pair_logits_backward<T>,
+    linear<T>,
+    linear_backward<T>,
+    linear_block<T>,
+    linear_block_backward<T>,
+    relu<T>,
+    relu_backward<T>,
+    dropout<T>,
+    dropout_backward<T>,
+    softmax<T>,
+    softmax_cross_entropy<T>,
+    adam_step<T>,
+    sgd_step<T>,
+    ema_update<T>,
+    sum_squares<T>,
+    input_batch,
+    fma_rounds<T>,
 };
 
 }  // namespace

@@ -20,6 +20,7 @@ def valid() -> dict[str, tuple[Callable[..., object], dict[str, Any]]]:
     flat, dense = draws(5, 7), draws(3, 7)
     step = {name: draws(5, 7, seed=i) ** 2 for i, name in enumerate(("param", "grad", "m", "v"))}
     cols = F.im2col(x, 3)
+    norm = {name: draws(3, seed=i) ** 2 for i, name in enumerate(("mean", "var", "gamma", "beta"))}
     return {
         "gemm": (F.gemm, {"a": flat, "b": dense.T.copy(), "out": draws(5, 3)}),
         "im2col": (F.im2col, {"x": x, "kernel_size": 3, "stride": 1, "padding": 0}),
@@ -36,6 +37,19 @@ def valid() -> dict[str, tuple[Callable[..., object], dict[str, Any]]]:
         ),
         "conv_block": (F.conv_block, {"x": x, "w": w, "b": b}),
         "conv_block_backward": (F.conv_block_backward, {"dy": y, "cache": block}),
+        "batch_norm_stats": (F.batch_norm_stats, {"x": x}),
+        "batch_norm_relu": (
+            F.batch_norm_relu,
+            {"x": x, **norm, "pool": True, "eps": 0.1},
+        ),
+        "batch_norm_relu_backward": (
+            F.batch_norm_relu_backward,
+            {"dy": pooled, "cache": F.batch_norm_relu(x, *norm.values(), pool=True)[1]},
+        ),
+        "split_halves": (F.split_halves, {"x": x}),
+        "join_halves": (F.join_halves, {"halves": x}),
+        "pair_logits": (F.pair_logits, {"scores": draws(4, 5)}),
+        "pair_logits_backward": (F.pair_logits_backward, {"dz": draws(4, 9)}),
         "linear": (F.linear, {"x": flat, "w": dense, "b": draws(3)}),
         "linear_backward": (F.linear_backward, {"dy": draws(5, 3), "x": flat, "w": dense}),
         "linear_block": (

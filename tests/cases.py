@@ -212,6 +212,33 @@ SAME = [
 ]
 
 
+class Norm(NamedTuple):
+    """x (n, c, h, w), normalised by channel; pooled where h and w are at least 2."""
+
+    n: int
+    c: int
+    h: int
+    w: int
+
+
+# Channels of one, two and four vectors of 4, 8 and 16 lanes, of several such blocks, and of parts of a
+# vector; odd rows and columns that no window covers.
+NORM = [
+    Norm(1, 1, 1, 1),
+    Norm(3, 1, 5, 4),
+    Norm(2, 16, 6, 8),
+    Norm(33, 32, 3, 2),
+    Norm(2, 64, 7, 7),
+    Norm(3, 80, 4, 5),
+    Norm(2, 17, 5, 5),
+    Norm(2, 15, 2, 9),
+    Norm(1, 124, 3, 3),
+    Norm(5, 4, 1, 13),
+    Norm(2, 8, 9, 1),
+    Norm(2, 3, 28, 28),
+]
+
+
 class Dense(NamedTuple):
     """x (n, inputs), w (outputs, inputs)."""
 

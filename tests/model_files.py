@@ -20,8 +20,10 @@ Arrays = dict[str, Any]
 
 def trained(architecture: str = "cnn") -> Model:
     model = models.ARCHITECTURES[architecture](seed=4)
-    for p in model.parameters():
-        p.value[...] = draws(*p.value.shape)
+    for t in model.tensors():
+        t.value[...] = draws(*t.value.shape)
+        if t.name.endswith("_var"):
+            t.value[...] **= 2
     rng = np.random.default_rng(0)
     mean, std = rng.random((2, 28, 56)).astype(np.float32)
     model.normalisation = Normalisation(mean, std + np.float32(0.1), 2.5)
@@ -50,7 +52,7 @@ def refused(path: Path, *words: str) -> None:
 
 
 def assert_same_model(model: Model, other: Model) -> None:
-    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+    for p, q in zip(model.tensors(), other.tensors(), strict=True):
         assert p.name == q.name
         assert_same(p.value, q.value)
     a, b = model.normalisation, other.normalisation

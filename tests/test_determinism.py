@@ -34,6 +34,24 @@ def conv_same() -> tuple[Any, ...]:
     return y, *_core.conv_same_backward(draws(*y.shape, seed=1), x, y, w, (1, 1), False)
 
 
+def batch_norm() -> tuple[Any, ...]:
+    x, gamma, beta = draws(N, 20, 7, 6), draws(20, seed=1), draws(20, seed=2)
+    found: tuple[Any, ...] = ()
+    for pool in (False, True):
+        mean, var = F.batch_norm_stats(x)
+        y, kept = F.batch_norm_relu(x, mean, var, gamma, beta, pool=pool)
+        back = F.batch_norm_relu_backward(draws(*y.shape, seed=3), kept)
+        found += (mean, var, y, kept.argmax, *back)
+    return found
+
+
+def halves() -> tuple[Any, ...]:
+    x, scores = draws(N, 3, 4, 10), draws(2 * 97, 10)
+    logits = F.pair_logits(scores)
+    split = F.split_halves(x)
+    return split, F.join_halves(split), logits, F.pair_logits_backward(logits)
+
+
 def conv_block_of_whole_vectors() -> tuple[Any, ...]:
     y, kept = F.conv_block(draws(N, 16, 10, 12), draws(32, 16, 3, 3), draws(32))
     return y, kept.argmax, *F.conv_block_backward(draws(*y.shape, seed=1), kept)
@@ -113,6 +131,8 @@ OPERATIONS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "conv_block": conv_block,
     "conv_block, sparse": conv_block_of_whole_vectors,
     "conv_same": conv_same,
+    "batch_norm": batch_norm,
+    "halves": halves,
     "conv2d": conv2d,
     "max_pool2d": max_pool,
     "max_pool2d of tiles": max_pool_of_tiles,

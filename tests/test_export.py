@@ -13,6 +13,7 @@ import torch
 
 import mnist100
 from mnist100 import export, layers, models
+from mnist100.batch_norm import BatchNormReLU
 from mnist100.cli.main import main
 from mnist100.data import Normalisation
 from mnist100.modelfile import ModelFileError
@@ -24,8 +25,8 @@ from support import assert_same, assert_sum_close, draws
 def a_model(architecture: str = "cnn") -> Model:
     """A model as training leaves it, with its own value in every place."""
     model = models.ARCHITECTURES[architecture](seed=11)
-    for i, parameter in enumerate(model.parameters()):
-        parameter.value[...] += draws(*parameter.value.shape, seed=i) * np.float32(0.01)
+    for i, tensor in enumerate(model.tensors()):
+        tensor.value[...] += draws(*tensor.value.shape, seed=i) * np.float32(0.01)
     mean = np.abs(draws(28, 56, seed=1))
     model.normalisation = Normalisation(mean, np.abs(draws(28, 56, seed=2)) + np.float32(0.1), 2.5)
     model.metadata = {"dataset": "digits", "recipe": {"epochs": 3}, "dev_accuracy": None}
@@ -34,7 +35,7 @@ def a_model(architecture: str = "cnn") -> Model:
 
 def assert_same_model(one: Model, other: Model) -> None:
     assert one.architecture == other.architecture
-    for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+    for mine, theirs in zip(one.tensors(), other.tensors(), strict=True):
         assert_same(mine.value, theirs.value)
     assert one.normalisation is not None
     assert other.normalisation is not None
@@ -43,7 +44,7 @@ def assert_same_model(one: Model, other: Model) -> None:
     assert one.normalisation.clip == other.normalisation.clip
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_there_and_back(architecture: str, tmp_path: Path) -> None:
     model = a_model(architecture)
     network = export.to_torch(model)
@@ -52,11 +53,12 @@ def test_there_and_back(architecture: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         assert_sum_close(network(torch.from_numpy(x)).numpy(), model(x), 3136)
     state = network.state_dict()
-    assert len(state) == len(model.parameters())
-    for parameter in model.parameters():
-        layer, kind = parameter.name.split("_")
-        tensor = state[f"{layer}.{'weight' if kind == 'W' else 'bias'}"]
-        assert_same(tensor.numpy(), parameter.value)
+    assert sum(not name.endswith("num_batches_tracked") for name in state) == len(model.tensors())
+    kinds = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
+    kinds |= {"mean": "running_mean", "var": "running_var"}
+    for tensor in model.tensors():
+        layer, kind = tensor.name.split("_")
+        assert_same(state[f"{layer}.{kinds[kind]}"].numpy(), tensor.value)
     assert_same_model(export.from_torch(network), model)
     export.save_torch(model, tmp_path / "a.pt")
     assert_same_model(mnist100.load_model(tmp_path / "a.pt"), model)
@@ -104,10 +106,12 @@ def test_single_layers_translate_too() -> None:
         layers.MaxPool2d(3, 2, 1),
         layers.ReLU(),
         layers.ConvBlock("b", 3, 4, 5, seed=2),
+        layers.Conv2d("bare", 4, 5, 3, padding=1, bias=False, seed=3),
+        BatchNormReLU("n", 5),
     ]
     x = draws(2, 1, 20, 30)
     expected = layers.to_nchw(layers.Sequential(net)(x))
-    assert_sum_close(expected, Network(net)(torch.from_numpy(x)), 75)
+    assert_sum_close(expected, Network(net).eval()(torch.from_numpy(x)), 75)
     with pytest.raises(TypeError, match="Odd, wants one that PyTorch has too"):
         Network([type("Odd", (layers.Layer,), {})()])
 

@@ -88,6 +88,8 @@ def plain(result: object) -> object:
         return tuple(plain(part) for part in result)
     if isinstance(result, F.BlockCache):
         return result.x, result.y, result.argmax, result.w
+    if isinstance(result, F.NormCache):
+        return result.x, result.argmax, result.mean, result.inv_std, result.gamma, result.beta
     return result
 
 
@@ -154,6 +156,21 @@ SHAPES: list[tuple[str, str, tuple[int, ...]]] = [
     ("conv_block", "x", (2, 3, 1, 6)),
     ("conv_block", "b", (5,)),
     ("conv_block_backward", "dy", (2, 4, 3, 2)),
+    ("batch_norm_stats", "x", (3, 6, 6)),
+    ("batch_norm_stats", "x", (0, 3, 6, 6)),
+    ("batch_norm_relu", "x", (2, 3, 1, 6)),
+    ("batch_norm_relu", "mean", (4,)),
+    ("batch_norm_relu", "var", (3, 1)),
+    ("batch_norm_relu", "gamma", (1,)),
+    ("batch_norm_relu", "beta", (2,)),
+    ("batch_norm_relu_backward", "dy", (2, 3, 6, 6)),
+    ("split_halves", "x", (2, 3, 6, 5)),
+    ("split_halves", "x", (3, 6, 6)),
+    ("join_halves", "halves", (3, 3, 6, 6)),
+    ("pair_logits", "scores", (3, 5)),
+    ("pair_logits", "scores", (4, 0)),
+    ("pair_logits_backward", "dz", (4, 8)),
+    ("pair_logits_backward", "dz", (4, 0)),
     ("linear", "x", (2, 5, 7)),
     ("linear", "w", (3, 8)),
     ("linear", "b", (4,)),
@@ -200,6 +217,10 @@ VALUES: list[tuple[str, str, object, type[Exception]]] = [
     ("max_pool2d_backward", "argmax", np.full((2, 3, 3, 3), -1), ValueError),
     ("max_pool2d_backward", "argmax", np.zeros((2, 3, 3, 4), np.int32), ValueError),
     ("max_pool2d_backward", "argmax", np.zeros((2, 3, 3, 3)), TypeError),
+    ("batch_norm_relu", "var", np.full(3, -0.1, np.float32), ValueError),
+    ("batch_norm_relu", "var", np.full(3, np.nan, np.float32), ValueError),
+    ("batch_norm_relu", "eps", -1.0, ValueError),
+    ("batch_norm_relu", "eps", float("inf"), ValueError),
     ("dropout", "p", 1.0, ValueError),
     ("dropout", "p", -0.1, ValueError),
     ("dropout", "p", float("nan"), ValueError),

@@ -101,6 +101,24 @@ def test_conv2d_layers_of_same_size_pass_padded_images_on(variant: str, relu: bo
     assert_same((to_nchw(dx), a_w.grad, a_b.grad, b_w.grad, b_b.grad), (*first, *back[1:]))
 
 
+def test_a_convolution_without_bias(variant: str) -> None:
+    layer = Conv2d("c", 3, 16, 3, padding=1, bias=False, seed=5)
+    (w,) = layer.parameters
+    assert (w.name, w.decay, layer.bias) == ("c_W", True, None)
+    x, dy = whole(2, 3, 6, 7), whole(2, 16, 6, 7, seed=1)
+    w.value[...] = whole(*w.value.shape, seed=2)
+    y, cache = layer.forward(x, 1)
+    assert isinstance(y, Padded)
+    assert y.border == (0, 0)
+    assert_same(to_nchw(y), F.conv2d(x, w.value, None, padding=1))
+    expected = F.conv2d_backward(dy, x, w.value, padding=1)
+    for gradient in (dy, to_padded(dy, (0, 0)), to_padded(dy, (1, 1))):
+        dx = layer.backward(gradient, cache)
+        assert isinstance(dx, Padded)
+        assert dx.border == (1, 1)
+        assert_same((to_nchw(dx), w.grad), expected[:2])
+
+
 def test_linear_layer(variant: str) -> None:
     layer = Linear("f", 5, 3, seed=5)
     w, b = layer.parameters

@@ -19,7 +19,7 @@ from support import draws
 def test_a_training_step_allocates_nothing_after_the_first(variant: str, architecture: str) -> None:
     model = ARCHITECTURES[architecture]()
     optimizer = Adam(model.parameters(), reg_lambda=0.1)
-    average = ExponentialAverage(model.parameters(), 0.9)
+    average = ExponentialAverage(model.tensors(), 0.9)
     x, labels = draws(64, 1, 28, 56), np.arange(64) % 100
 
     def step() -> None:

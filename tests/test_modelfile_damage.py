@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mnist100
-from mnist100.modelfile import ModelFileError
+from mnist100.modelfile import ModelFileError, save_model
 from model_files import Arrays, assert_same_model, contents, refused, rewrite, trained
 
 
@@ -187,3 +187,29 @@ def test_a_file_of_many_entries_is_not_read(saved: Path) -> None:
         for i in range(100):
             archive.writestr(f"entry{i}.npy", buffer.getvalue())
     refused(saved, "100 entries")
+
+
+def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    save_model(trained("siamese"), path)
+    rewrite(path, bn2_var=np.full((16, 1), -1e-3))
+    refused(path, "bn2_var has a value below 0")
+    rewrite(path, bn2_var=None)
+    refused(path, "no entry bn2_var")
+
+
+@pytest.mark.parametrize(
+    ("shape", "fault"),
+    [
+        ((300, 1, 3, 3), "300 channels, at most 256 allowed"),
+        ((17, 1, 3, 3), "bn1_gamma has shape (16, 1), not (17, 1)"),
+        ((16,), "conv1_W has shape (16,), not"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(
+    shape: tuple[int, ...], fault: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.npz"
+    save_model(trained("siamese"), path)
+    rewrite(path, conv1_W=np.zeros(shape, np.float32))
+    refused(path, fault)

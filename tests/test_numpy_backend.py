@@ -210,7 +210,7 @@ def test_input_batch(options: dict[str, float]) -> None:
     np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=4e-4)
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_steps_agree_in_every_weight(architecture: str) -> None:
     """A few steps in float64 with dropout and L2: the same masks, losses and weights."""
     x, labels = draws(8, 1, 28, 56, dtype=np.float64), np.arange(8) * 12
@@ -220,12 +220,12 @@ def test_steps_agree_in_every_weight(architecture: str) -> None:
         model = models.ARCHITECTURES[architecture](dropout=0.4, seed=3, dtype=np.float64)
         model.use(ops)
         adam = optim.Adam(model.parameters(), lr=1e-3, reg_lambda=1e-2, ops=ops)
-        average = optim.ExponentialAverage(model.parameters(), 0.99, ops)
+        average = optim.ExponentialAverage(model.tensors(), 0.99, ops)
         trace = []
         for _ in range(2):
             trace.append(train_step(model, adam, x, labels))
             average.update()
-        runs.append((trace, [p.value for p in model.parameters()] + average.averages))
+        runs.append((trace, [t.value for t in model.tensors()] + average.averages))
     (our_trace, ours), (their_trace, theirs) = runs
     np.testing.assert_allclose(their_trace, our_trace, rtol=1e-10)
     for one, other in zip(theirs, ours, strict=True):

@@ -138,7 +138,7 @@ def test_a_file_that_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> N
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match="got 'refrence', wants default, reference or an existing"
+        RecipeError, match="got 'refrence', wants default, reference, siamese or an"
     ):
         load_recipe("refrence")
     with pytest.raises(RecipeError, match="cannot be read"):
@@ -160,3 +160,9 @@ def test_parse_reads_the_keys_type() -> None:
     for key, text in (("epochs", "3.5"), ("learning_rate", "nan"), ("model", "MLP")):
         with pytest.raises(RecipeError, match=f"{key}: got '?{text}'?, wants "):
             parse(key, text)
+
+
+def test_siamese_is_the_default_but_for_its_network() -> None:
+    default, siamese = load_recipe("default").as_dict(), load_recipe("siamese").as_dict()
+    changed = {key for key in KEYS if siamese[key] != default[key]}
+    assert changed == {"model", "learning_rate", "dropout", "std_floor"}

@@ -229,8 +229,9 @@ def test_other_kinds_of_runs_go_on_too(
     assert_same_run(stopped, whole)
 
 
-def test_the_cnn_goes_on_too(splits: Splits, recipe: Recipe, tmp_path: Path) -> None:
-    recipe = recipe.replace(model="cnn", epochs=1)
+@pytest.mark.parametrize("model", ["cnn", "siamese"])
+def test_convolutions_go_on_too(model: str, splits: Splits, recipe: Recipe, tmp_path: Path) -> None:
+    recipe = recipe.replace(model=model, epochs=1)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
         folder.mkdir()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("model", ["cnn", "mlp"])
+@pytest.mark.parametrize("model", models.ARCHITECTURES)
 def test_an_epoch_agrees(model: str) -> None:
     """The whole recipe without dropout: augmentation, L2, Adam and averaged weights."""
     recipe = tiny_recipe(model=model, dropout=0.0, reg_lambda=0.1)
@@ -37,9 +37,14 @@ def test_an_epoch_agrees(model: str) -> None:
     theirs, their_result, their_trace = traced(recipe, backend=backends.Torch())
     assert len(our_trace) == 3
     # Adam divides a gradient by its own size, which magnifies rounding where gradients are tiny.
-    np.testing.assert_allclose(their_trace, our_trace, rtol=1e-4)
-    for one, other in zip(theirs.parameters(), ours.parameters(), strict=True):
-        np.testing.assert_allclose(one.value, other.value, atol=1e-3)
+    # PyTorch's batch normalisation of channels_last images is good to 6e-5 (ours, and its own of NCHW, to
+    # 6e-6), so that some ReLUs and pools decide otherwise, and some weights make a whole step otherwise.
+    normalises = model == "siamese"
+    np.testing.assert_allclose(their_trace, our_trace, rtol=2e-3 if normalises else 1e-4)
+    for one, other in zip(theirs.tensors(), ours.tensors(), strict=True):
+        difference = np.abs(one.value - other.value)
+        assert difference.max() < (6e-3 if normalises else 1e-3)
+        assert difference.mean() < 3e-4
     assert their_result.dev_accuracy == pytest.approx(our_result.dev_accuracy, abs=0.1)
 
 
@@ -73,11 +78,12 @@ def test_dropout_is_drawn_anew_in_every_step_and_for_every_seed() -> None:
     assert losses[0][0] != losses[2][0]
 
 
-def test_the_trainer_goes_on_from_its_tensors() -> None:
+@pytest.mark.parametrize("make", [models.cnn, models.siamese])
+def test_the_trainer_goes_on_from_its_tensors(make: Callable[..., models.Model]) -> None:
     x, labels = draws(16, 1, 28, 56), np.arange(16)
 
     def trainer() -> TorchTrainer:
-        return TorchTrainer(models.cnn(dropout=0.4), "cpu", reg_lambda=0.1, ema_decay=0.9, seed=5)
+        return TorchTrainer(make(dropout=0.4), "cpu", reg_lambda=0.1, ema_decay=0.9, seed=5)
 
     whole, first, second = trainer(), trainer(), trainer()
     for _ in range(4):
@@ -202,10 +208,13 @@ def test_pytorch_is_imported_only_when_it_is_used() -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_commands_take_every_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("model", ["mlp", "siamese"])
+def test_commands_take_every_backend(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, run = str(tmp_path / "data"), str(tmp_path / "run")
     write_idx(Path(data), easy_splits())
-    options = ["--model", "mlp", "--epochs", "1", "--threads", "1", "--json", "--backend"]
+    options = ["--model", model, "--epochs", "1", "--threads", "1", "--json", "--backend"]
     assert main(["train", "--dataset", data, "--out", run, *options, "torch"]) == 0
     assert 'backend = "torch"' in (tmp_path / "run" / "config.toml").read_text()
     measured = [json.loads(capsys.readouterr().out)["correct"]]

@@ -68,7 +68,7 @@ def train(splits: Splits, recipe: Recipe, **options: Any) -> tuple[Model, FitRes
 
 
 def weights(model: Model) -> Weights:
-    return [parameter.value.copy() for parameter in model.parameters()]
+    return [tensor.value.copy() for tensor in model.tensors()]
 
 
 def same(a: Weights, b: Weights) -> bool:
@@ -89,7 +89,7 @@ def script_accuracies(monkeypatch: pytest.MonkeyPatch, dev: list[float]) -> None
     monkeypatch.setattr(training_inputs, "accuracy", lambda *_: next(values))
 
 
-@pytest.mark.parametrize("architecture", ["cnn", "mlp"])
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_training_learns(architecture: str, splits: Splits, recipe: Recipe) -> None:
     recipe = recipe.replace(
         model=architecture, epochs=6, ema_decay=0.0, schedule="constant", learning_rate=2e-3
@@ -100,9 +100,11 @@ def test_training_learns(architecture: str, splits: Splits, recipe: Recipe) -> N
     assert result.dev_accuracy > 0.5
 
 
+@pytest.mark.parametrize("architecture", ["mlp", "siamese"])
 def test_the_model_ends_as_the_best_that_was_saved(
-    splits: Splits, recipe: Recipe, tmp_path: Path
+    architecture: str, splits: Splits, recipe: Recipe, tmp_path: Path
 ) -> None:
+    recipe = recipe.replace(model=architecture)
     model, result = train(splits, recipe, out=tmp_path)
     saved = mnist100.load_model(tmp_path)
     assert same(weights(model), weights(saved))
@@ -113,7 +115,7 @@ def test_the_model_ends_as_the_best_that_was_saved(
     assert saved.metadata["epoch"] == result.best_epoch
     assert saved.metadata["recipe"] == recipe.as_dict()
     assert saved.metadata["seed"] == 7
-    assert saved.metadata["architecture"] == "mlp"
+    assert saved.metadata["architecture"] == architecture
     assert saved.metadata["clip"] == 3.0
 
 

@@ -38,21 +38,29 @@ MNIST100_INLINE void pool_window(const PooledRow& row, int64_t px, int64_t first
   row.store_at(px, first, live ? largest : Vec{}, place & live);
 }
 
-// The same from two rows of results, pixels `stride` floats apart, with the order that kernels.h gives NaN.
-void pool_rows(const PooledRow& row, int64_t windows, const float* top, const float* bottom, int64_t stride) {
+// The largest of relu(window[i]) and its place, with the order that kernels.h gives NaN.
+MNIST100_INLINE Vec first_largest(const Vec (&window)[4], IntVec& place) {
+  Vec best = Vec{} - 1.0f;
+  place = IntVec{};
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const Vec value = window[i] < Vec{} ? Vec{} : window[i];  // a NaN is kept
+    const IntVec better = (value > best) | (value != value);
+    best = better ? value : best;
+    place = better ? IntVec{} + i : place;
+  }
+  return best;
+}
+
+// The same from two rows of results, pixels `stride` floats apart.
+[[maybe_unused]] void pool_rows(const PooledRow& row, int64_t windows, const float* top, const float* bottom,
+                                int64_t stride) {
   for (int64_t px = 0; px < windows; ++px)
     for (int64_t o = 0; o < row.oc; o += kLanes) {
-      const float* window[4] = {top + 2 * px * stride + o, top + (2 * px + 1) * stride + o,
-                                bottom + 2 * px * stride + o, bottom + (2 * px + 1) * stride + o};
-      Vec best = Vec{} - 1.0f;
-      IntVec place = IntVec{};
-      for (int i = 0; i < 4; ++i) {
-        const Vec result = load(window[i]);
-        const Vec value = result < Vec{} ? Vec{} : result;  // a NaN is kept
-        const IntVec better = (value > best) | (value != value);
-        best = better ? value : best;
-        place = better ? IntVec{} + i : place;
-      }
+      const Vec window[4] = {load(top + 2 * px * stride + o), load(top + (2 * px + 1) * stride + o),
+                             load(bottom + 2 * px * stride + o), load(bottom + (2 * px + 1) * stride + o)};
+      IntVec place;
+      const Vec best = first_largest(window, place);
       row.store_at(px, o, best, place);
     }
 }

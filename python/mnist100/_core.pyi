@@ -37,6 +37,32 @@ def conv_same(x: Array, w: Array, b: Array | None, relu: bool, y_border: _Pair) 
 def conv_same_backward(
     dy: Array, x: Array, y: Array | None, w: Array, y_border: _Pair, need_dx: bool
 ) -> tuple[Array | None, Array, Array]: ...
+def batch_norm_stats(x: Array, border: _Pair) -> tuple[Array, Array]: ...
+def batch_norm_relu(
+    x: Array,
+    mean: Array,
+    inv_std: Array,
+    gamma: Array,
+    beta: Array,
+    x_border: _Pair,
+    pool: bool,
+    y_border: _Pair,
+) -> tuple[Array, Array | None]: ...
+def batch_norm_relu_backward(
+    dy: Array,
+    x: Array,
+    argmax: Array | None,
+    mean: Array,
+    inv_std: Array,
+    gamma: Array,
+    beta: Array,
+    x_border: _Pair,
+    y_border: _Pair,
+) -> tuple[Array, Array, Array]: ...
+def split_halves(x: Array, border: _Pair) -> Array: ...
+def join_halves(y: Array, border: _Pair) -> Array: ...
+def pair_logits(scores: Array) -> Array: ...
+def pair_logits_backward(dlogits: Array, k: int) -> Array: ...
 def linear(x: Array, w: Array, b: Array | None) -> Array: ...
 def linear_backward(
     dy: Array, x: Array, w: Array, need_dx: bool

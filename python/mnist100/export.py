@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 MAX_FILE = 64 << 20  # bytes; twenty times what any architecture needs
 MAX_FACTS = 100  # in any mapping of a config
 
+# What PyTorch calls the tensors of a layer, and we; layers named bn are batch normalisations.
+_WEIGHT_KINDS = {"weight": "W", "bias": "b"}
+_NORM_KINDS = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "var"}
+_TORCH_KINDS = {
+    ours: name for names in (_WEIGHT_KINDS, _NORM_KINDS) for name, ours in names.items()
+}
+
 
 def to_torch(model: Model) -> Network:
     """The network as a ``torch.nn.Module`` in evaluation mode, with copies of the weights.
@@ -123,14 +130,16 @@ def _plain(source: str, value: object, depth: int) -> Any:
 
 
 def torch_name(name: str) -> str:
-    """PyTorch's name of a parameter: conv1_W -> conv1.weight, conv1_b -> conv1.bias."""
+    """PyTorch's name of a tensor: conv1_W -> conv1.weight, bn1_gamma -> bn1.weight, bn1_mean -> bn1.running_mean."""
     layer, kind = name.rsplit("_", 1)
-    return f"{layer}.{'weight' if kind == 'W' else 'bias'}"
+    return f"{layer}.{_TORCH_KINDS[kind]}"
 
 
 def our_name(name: str) -> str:
-    """Our name of a parameter: conv1.weight -> conv1_W, conv1.bias -> conv1_b; what is neither stays as it is."""
-    return name.replace(".weight", "_W").replace(".bias", "_b")
+    """Our name of a tensor, the inverse of `torch_name`; what has none stays as it is."""
+    layer, _, kind = name.rpartition(".")
+    ours = _NORM_KINDS if layer.startswith("bn") else _WEIGHT_KINDS
+    return f"{layer}_{ours[kind]}" if layer and kind in ours else name
 
 
 def torch_cnn() -> Any:

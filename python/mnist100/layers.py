@@ -22,9 +22,9 @@ from . import _core
 from . import functional as F  # noqa: N812
 from ._checks import Array, IntOrPair
 from .operations import Operations
+from .parameters import Buffer, Tensor, weights
 from .parameters import Parameter as Parameter  # noqa: PLC0414
 from .parameters import he_normal as he_normal  # noqa: PLC0414
-from .parameters import weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class Layer:
     """A step of a network. Subclasses without parameters or randomness implement two methods."""
 
     parameters: Sequence[Parameter] = ()
+    buffers: Sequence[Buffer] = ()
     ops: Operations = F
 
     def use(self, ops: Operations) -> None:
@@ -78,7 +79,8 @@ class Layer:
 class Conv2d(Layer):
     """y = x ⋆ w + b, with ``relu`` its positive part: (n, c, h, w) -> (n, oc, oh, ow).
 
-    Stride 1 and "same" padding of an odd kernel go from `Padded` to `Padded`.
+    Stride 1 and "same" padding of an odd kernel go from `Padded` to `Padded`. Without ``bias`` there is no
+    border around the output: a normalisation follows, which has the bias and reads none.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Conv2d(Layer):
         stride: IntOrPair = 1,
         padding: IntOrPair = 0,
         relu: bool = False,
+        bias: bool = True,
         seed: int = 0,
         stream: int = 0,
         dtype: npt.DTypeLike = np.float32,
@@ -102,16 +105,17 @@ class Conv2d(Layer):
         self.is_same = self.stride == (1, 1) and kernel == tuple(2 * p + 1 for p in self.padding)
         c = check.integer("in_channels", in_channels, 1)
         oc = check.integer("out_channels", out_channels, 1)
-        self.weight, self.bias = self.parameters = weights(
-            name, (oc, c, *kernel), seed, stream, dtype
-        )
+        self.border = self.padding if bias else (0, 0)
+        self.weight, added = weights(name, (oc, c, *kernel), seed, stream, dtype)
+        self.bias = added if bias else None
+        self.parameters = (self.weight, added) if bias else (self.weight,)
 
     def forward(self, x: Activation, step: int) -> tuple[Activation, tuple[Array, Array | None]]:
-        w, b = self.weight.value, self.bias.value
+        w, b = self.weight.value, None if self.bias is None else self.bias.value
         if self.is_same and self.ops is F:
             x = to_padded(x, self.padding)
-            padded = _core.conv_same(x.data, w, b, self.relu, self.padding)
-            return Padded(padded, self.padding), (x.data, padded if self.relu else None)
+            padded = _core.conv_same(x.data, w, b, self.relu, self.border)
+            return Padded(padded, self.border), (x.data, padded if self.relu else None)
         x = to_nchw(x)
         y = self.ops.conv2d(x, w, b, self.stride, self.padding)
         y = self.ops.relu(y) if self.relu else y
@@ -124,16 +128,20 @@ class Conv2d(Layer):
         w = self.weight.value
         dx: Array | None
         if self.is_same and self.ops is F:
-            dy = to_padded(dy, self.padding)
-            dx, self.weight.grad, self.bias.grad = _core.conv_same_backward(
-                dy.data, x, y, w, self.padding, need_dx
+            dy = to_padded(dy, self.border)
+            dx, self.weight.grad, db = _core.conv_same_backward(
+                dy.data, x, y, w, self.border, need_dx
             )
-            return None if dx is None else Padded(dx, self.padding)
-        gradient = to_nchw(dy) if y is None else self.ops.relu_backward(to_nchw(dy), y)
-        dx, self.weight.grad, self.bias.grad = self.ops.conv2d_backward(
-            gradient, x, w, self.stride, self.padding, need_dx=need_dx
-        )
-        return dx
+        else:
+            gradient = to_nchw(dy) if y is None else self.ops.relu_backward(to_nchw(dy), y)
+            dx, self.weight.grad, db = self.ops.conv2d_backward(
+                gradient, x, w, self.stride, self.padding, need_dx=need_dx
+            )
+        if self.bias is not None:
+            self.bias.grad = db
+        if dx is None or not (self.is_same and self.ops is F):
+            return dx
+        return Padded(dx, self.padding)
 
 
 class ConvBlock(Layer):
@@ -336,9 +344,14 @@ class Sequential(Layer):
         if not self.layers:
             raise check.fail("layers", "none", "at least one layer")
         self.parameters = [p for layer in self.layers for p in layer.parameters]
-        names = [p.name for p in self.parameters]
+        self.buffers = [b for layer in self.layers for b in layer.buffers]
+        names = [tensor.name for tensor in self.tensors()]
         if len(set(names)) < len(names):
             raise check.fail("layers", f"parameters {names}", "names that differ")
+
+    def tensors(self) -> list[Tensor]:
+        """Every parameter, then every buffer, in the order of the layers: all that training changes."""
+        return [*self.parameters, *self.buffers]
 
     def use(self, ops: Operations) -> None:
         for layer in self.layers:

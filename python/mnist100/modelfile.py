@@ -1,7 +1,8 @@
 """Model files: plain arrays in an .npz, named as the NumPy script this project grew from named them.
 
 ``conv1_W (16,1,3,3)``, ``conv1_b (16,1)``, …, ``mean (1568,1)``, ``std (1568,1)`` and one JSON string,
-``metadata``. Biases and statistics are columns in the file. A file without ``metadata`` is that script's
+``metadata``. A batch normalisation has ``bn1_gamma``, ``bn1_beta``, ``bn1_mean`` and ``bn1_var`` (c, 1), the
+last two its running statistics. Biases and statistics are columns in the file. A file without ``metadata`` is that script's
 own, and is used as it used it: std at least 1e-8, no clip. PyTorch's ``.pt`` is read by `mnist100.export`.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 from ._checks import SMALLEST_STD, Array
 from .files import atomic_writer
 from .npz import NpzError, read_npz, write_npz
+from .parameters import Buffer
 
 if TYPE_CHECKING:
     from .models import Model
@@ -26,7 +28,10 @@ MODEL_NAME = "model.npz"
 TORCH_MODEL_NAME = "model.pt"
 METADATA = "metadata"
 MAX_METADATA = 1 << 20  # bytes; far more than any run writes
-MAX_ENTRIES = 32  # more than any architecture has
+MAX_ENTRIES = 64  # more than any architecture has
+MAX_CHANNELS = (
+    256  # of a convolution: four times the widest there is, and no more memory than a file's own
+)
 PIXELS = 28 * 56
 ORIGIN_STD_FLOOR = 1e-8
 
@@ -46,7 +51,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
     # First, so that no damage which loses the last entries can pass for a file that never had it.
     arrays = {METADATA: np.array(json.dumps(facts))}
-    arrays |= {p.name: column(p.value) for p in model.parameters()}
+    arrays |= {p.name: column(p.value) for p in model.tensors()}
     arrays["mean"] = norm.mean.reshape(PIXELS, 1)
     arrays["std"] = norm.std.reshape(PIXELS, 1)
     with atomic_writer(path) as file:
@@ -104,13 +109,26 @@ def with_weights(source: str, arrays: dict[str, Array], architecture: object) ->
         known = ", ".join(ARCHITECTURES)
         raise ModelFileError(f"{source}: architecture {architecture!r} is not one of {known}")
     arrays = dict(arrays)
-    model = ARCHITECTURES[architecture]()
-    for parameter in model.parameters():
-        value = _take(source, arrays, parameter.name, column(parameter.value).shape)
-        parameter.value[...] = value.reshape(parameter.value.shape)
+    model = ARCHITECTURES[architecture](**_options(source, arrays, architecture))
+    for tensor in model.tensors():
+        value = _take(source, arrays, tensor.name, column(tensor.value).shape)
+        if isinstance(tensor, Buffer) and value.min() < tensor.least:
+            raise ModelFileError(f"{source}: {tensor.name} has a value below {tensor.least:g}")
+        tensor.value[...] = value.reshape(tensor.value.shape)
     if arrays:
         raise ModelFileError(f"{source}: unknown entries {sorted(arrays)}")
     return model
+
+
+def _options(source: str, arrays: dict[str, Array], architecture: str) -> dict[str, Any]:
+    """What makes an architecture as wide as its arrays: the output channels of every other convolution."""
+    if architecture != "siamese":
+        return {}
+    convolutions = (arrays.get(f"conv{number}_W") for number in (1, 3, 5, 7))
+    channels = [len(w) for w in convolutions if w is not None and w.ndim == 4]
+    if channels and max(channels) > MAX_CHANNELS:
+        raise ModelFileError(f"{source}: {max(channels)} channels, at most {MAX_CHANNELS} allowed")
+    return {"channels": channels} if channels else {}
 
 
 def _clip(source: str, facts: dict[str, Any]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,12 @@ import numpy.typing as npt
 from . import _checks as check
 from . import functional as F  # noqa: N812
 from ._checks import Array
+from .batch_norm import BatchNormReLU
+from .halves import Halves, PairLogits
 from .layers import (
+    Conv2d,
     ConvBlock,
+    Dropout,
     Flatten,
     Layer,
     Linear,
@@ -22,12 +26,14 @@ from .layers import (
     to_nchw,
 )
 from .operations import Operations
+from .parameters import Tensor
 
 if TYPE_CHECKING:
     from .data import Normalisation
 
 CLASSES = 100
 IMAGE = (28, 56)
+DIGITS = 10
 PREDICT_BATCH = 1024  # 6 MB of input at a time
 
 
@@ -69,6 +75,10 @@ class Model:
     def parameters(self) -> list[Parameter]:
         """Every parameter, in the order of the layers."""
         return list(self.net.parameters)
+
+    def tensors(self) -> list[Tensor]:
+        """Every parameter, then every buffer, in the order of the layers: all that training changes."""
+        return self.net.tensors()
 
     def __call__(self, x: Array) -> Array:
         """Logits (n, classes) in evaluation mode.
@@ -212,9 +222,63 @@ def mlp(
     )
 
 
+def siamese(
+    *,
+    channels: Sequence[int] = (16, 32, 64),
+    dropout: float = 0.0,
+    seed: int = 0,
+    dtype: npt.DTypeLike = np.float32,
+) -> Model:
+    """One network for both halves of the image, 77,786 parameters: the digits are read independently.
+
+    Halves → three times [Conv(3x3) → BatchNorm → ReLU, twice, the second time → MaxPool(2)], 1→16→32→64
+    channels → Flatten (64·3·3) → Dropout → Linear(10), then z[10·a + b] = left[a] + right[b]. The head is
+    shared too: a digit looks the same on either side.
+
+    Parameters
+    ----------
+    channels : of each pair of convolutions; multiples of 16 are the fastest
+    """
+    seed = check.word("seed", seed)
+    if not channels:
+        raise check.fail("channels", channels, "at least one width")
+    if len(channels) > 4:
+        wants = "at most 4: 28 pixels halve no further"
+        raise check.fail("channels", f"{len(channels)} widths", wants)
+    layers: list[Layer] = [Halves()]
+    before = 1
+    for stage, count in enumerate(channels):
+        for number, pool in ((2 * stage + 1, False), (2 * stage + 2, True)):
+            # What follows the last pool is flattened, and reads no border.
+            border = 0 if number == 2 * len(channels) else 1
+            layers += [
+                Conv2d(
+                    f"conv{number}",
+                    before,
+                    count,
+                    3,
+                    padding=1,
+                    bias=False,
+                    seed=seed,
+                    stream=number - 1,
+                    dtype=dtype,
+                ),
+                BatchNormReLU(f"bn{number}", count, pool=pool, border=border, dtype=dtype),
+            ]
+            before = count
+    side = IMAGE[1] >> len(channels)  # each pool halves it
+    layers += [
+        Flatten(),
+        Dropout(dropout, seed=dropout_seed(seed, 0)),
+        Linear("fc1", before * side**2, DIGITS, seed=seed, stream=2 * len(channels), dtype=dtype),
+        PairLogits(),
+    ]
+    return Model("siamese", layers)
+
+
 def dropout_seed(seed: int, layer: int) -> int:
     """A Philox key for each dropout layer: equal seeds must not give two layers the same mask."""
     return seed ^ (layer << 48)
 
 
-ARCHITECTURES: dict[str, Callable[..., Model]] = {"cnn": cnn, "mlp": mlp}
+ARCHITECTURES: dict[str, Callable[..., Model]] = {"cnn": cnn, "mlp": mlp, "siamese": siamese}

@@ -54,6 +54,30 @@ class Operations(Protocol):
         self, dy: Array, cache: Any, *, need_dx: bool = True
     ) -> tuple[Array | None, Array, Array]: ...
 
+    def batch_norm_stats(self, x: Array) -> tuple[Array, Array]: ...
+
+    def batch_norm_relu(
+        self,
+        x: Array,
+        mean: Array,
+        var: Array,
+        gamma: Array,
+        beta: Array,
+        *,
+        pool: bool = False,
+        eps: float = 1e-5,
+    ) -> tuple[Array, Any]: ...
+
+    def batch_norm_relu_backward(self, dy: Array, cache: Any) -> tuple[Array, Array, Array]: ...
+
+    def split_halves(self, x: Array) -> Array: ...
+
+    def join_halves(self, halves: Array) -> Array: ...
+
+    def pair_logits(self, scores: Array) -> Array: ...
+
+    def pair_logits_backward(self, dz: Array) -> Array: ...
+
     def linear(self, x: Array, w: Array, b: Array | None = None) -> Array: ...
 
     def linear_backward(

@@ -15,6 +15,7 @@ from . import _checks as check
 from . import functional as F  # noqa: N812
 from .layers import Parameter
 from .operations import Operations
+from .parameters import Tensor
 
 
 class Optimizer:
@@ -118,26 +119,27 @@ def average_decay(decay: float, updates: int) -> float:
 class ExponentialAverage:
     """A second set of weights: avg ← d·avg + (1-d)·w, d = min(decay, (1+t)/(10+t)) at update t.
 
-    The early, smaller d keeps the random start out of the average.
+    The early, smaller d keeps the random start out of the average. Buffers are averaged like weights:
+    running statistics then are those of activations under the weights that were averaged.
     """
 
-    def __init__(self, parameters: Sequence[Parameter], decay: float, ops: Operations = F) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, tensors: Sequence[Tensor], decay: float, ops: Operations = F) -> None:
+        self.tensors = list(tensors)
         self.ops = ops
         self.decay = check.probability("decay", decay)
-        self.averages = [p.value.copy() for p in self.parameters]
+        self.averages = [t.value.copy() for t in self.tensors]
         self.updates = 0
 
     def update(self) -> None:
         """Take in the present weights."""
         self.updates += 1
         decay = average_decay(self.decay, self.updates)
-        for average, parameter in zip(self.averages, self.parameters, strict=True):
-            self.ops.ema_update(average, parameter.value, decay)
+        for average, tensor in zip(self.averages, self.tensors, strict=True):
+            self.ops.ema_update(average, tensor.value, decay)
 
     @contextmanager
     def swap(self) -> Iterator[None]:
-        """Inside the `with` block, the parameters hold the averages."""
+        """Inside the `with` block, the tensors hold the averages."""
         self._exchange()
         try:
             yield
@@ -145,5 +147,5 @@ class ExponentialAverage:
             self._exchange()
 
     def _exchange(self) -> None:
-        for i, parameter in enumerate(self.parameters):
-            parameter.value, self.averages[i] = self.averages[i], parameter.value
+        for i, tensor in enumerate(self.tensors):
+            tensor.value, self.averages[i] = self.averages[i], tensor.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,18 @@ class Parameter:
 
     def __post_init__(self) -> None:
         self.grad = np.zeros_like(self.value)
+
+
+@dataclass(slots=True)
+class Buffer:
+    """A tensor that training changes without a gradient, saved with the weights."""
+
+    name: str
+    value: Array
+    least: float = -math.inf  # the least value that makes sense
+
+
+Tensor: TypeAlias = Parameter | Buffer
 
 
 def he_normal(shape: tuple[int, ...], *, seed: int, stream: int, dtype: npt.DTypeLike) -> Array:

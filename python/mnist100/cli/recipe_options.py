@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Collection
 from typing import Any
 
+from mnist100.models import ARCHITECTURES
 from mnist100.training import recipes
 
 _OPTIONS = {
@@ -34,14 +35,14 @@ def add_recipe(parser: argparse.ArgumentParser, *, without: Collection[str] = ()
         "--recipe",
         type=_recipe,
         metavar="NAME|FILE",
-        help="default, reference (the origin's training), a TOML file or the config.toml of a run "
+        help="default, reference (the origin's training), siamese, a TOML file or the config.toml of a run "
         "(default: default); the options below change single values of it",
     )
     for key in (key for key in _OPTIONS if key not in without):
         parser.add_argument(
             "--" + key.replace("_", "-"),
             type=value_of(key),
-            metavar="cnn|mlp" if key == "model" else "X",
+            metavar="|".join(ARCHITECTURES) if key == "model" else "X",
             help=_OPTIONS[key],
         )
 

@@ -18,15 +18,26 @@ from .convolution import (
     im2col,
 )
 from .elementwise import dropout, dropout_backward, relu, relu_backward
+from .halves import join_halves, pair_logits, pair_logits_backward, split_halves
 from .loss import softmax, softmax_cross_entropy
 from .matrix import gemm, linear, linear_backward, linear_block, linear_block_backward
+from .normalisation import (
+    NormCache,
+    batch_norm_relu,
+    batch_norm_relu_backward,
+    batch_norm_stats,
+)
 from .pooling import max_pool2d, max_pool2d_backward
 from .sampling import input_batch, normal, permutation, uniform
 from .update import adam_step, ema_update, sgd_step, sum_squares
 
 __all__ = [
     "BlockCache",
+    "NormCache",
     "adam_step",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
+    "batch_norm_stats",
     "col2im",
     "conv2d",
     "conv2d_backward",
@@ -38,6 +49,7 @@ __all__ = [
     "gemm",
     "im2col",
     "input_batch",
+    "join_halves",
     "linear",
     "linear_backward",
     "linear_block",
@@ -45,12 +57,15 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "normal",
+    "pair_logits",
+    "pair_logits_backward",
     "permutation",
     "relu",
     "relu_backward",
     "sgd_step",
     "softmax",
     "softmax_cross_entropy",
+    "split_halves",
     "sum_squares",
     "uniform",
 ]

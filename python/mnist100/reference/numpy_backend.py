@@ -13,10 +13,19 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mnist100._checks import Array, IntOrPair
 from mnist100.reference import philox
+from mnist100.reference.numpy_halves import (
+    join_halves,
+    pair_logits,
+    pair_logits_backward,
+    split_halves,
+)
 from mnist100.reference.numpy_input import input_batch
 
 __all__ = [
     "adam_step",
+    "batch_norm_relu",
+    "batch_norm_relu_backward",
+    "batch_norm_stats",
     "col2im",
     "conv2d",
     "conv2d_backward",
@@ -28,17 +37,21 @@ __all__ = [
     "gemm",
     "im2col",
     "input_batch",
+    "join_halves",
     "linear",
     "linear_backward",
     "linear_block",
     "linear_block_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "pair_logits",
+    "pair_logits_backward",
     "relu",
     "relu_backward",
     "sgd_step",
     "softmax",
     "softmax_cross_entropy",
+    "split_halves",
     "sum_squares",
 ]
 
@@ -183,6 +196,46 @@ def conv_block_backward(
     dy = relu_backward(max_pool2d_backward(dy, argmax, rectified.shape, 2), rectified)
     padding = (w.shape[2] // 2, w.shape[3] // 2)
     return conv2d_backward(dy, x, w, padding=padding, need_dx=need_dx)
+
+
+def batch_norm_stats(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance over all axes but the channels."""
+    return x.mean(axis=(0, 2, 3)), x.var(axis=(0, 2, 3))
+
+
+def batch_norm_relu(
+    x: Array,
+    mean: Array,
+    var: Array,
+    gamma: Array,
+    beta: Array,
+    *,
+    pool: bool = False,
+    eps: float = 1e-5,
+) -> tuple[Array, Any]:
+    """Normalise, scale and shift, rectify and pool, one after the other."""
+    inv_std = 1 / np.sqrt(var + x.dtype.type(eps))
+    normal = (x - _channels(mean)) * _channels(inv_std)
+    y = rectified = relu(normal * _channels(gamma) + _channels(beta))
+    argmax = None
+    if pool:
+        y, argmax = max_pool2d(rectified, 2)
+    return y, (normal, rectified, argmax, gamma * inv_std)
+
+
+def batch_norm_relu_backward(dy: Array, cache: Any) -> tuple[Array, Array, Array]:
+    """Gradients (dx, dgamma, dbeta), the statistics being those of x."""
+    normal, rectified, argmax, scale = cache
+    if argmax is not None:
+        dy = max_pool2d_backward(dy, argmax, rectified.shape, 2)
+    g = relu_backward(dy, rectified)
+    dgamma, dbeta = (g * normal).sum(axis=(0, 2, 3)), g.sum(axis=(0, 2, 3))
+    by_statistics = (_channels(dbeta) + normal * _channels(dgamma)) / (g.size // len(scale))
+    return _channels(scale) * (g - by_statistics), dgamma, dbeta
+
+
+def _channels(values: Array) -> Array:
+    return values[:, None, None]
 
 
 def linear(x: Array, w: Array, b: Array | None = None) -> Array:

@@ -15,7 +15,10 @@ from torch import nn
 
 from mnist100 import _core
 from mnist100._checks import Array
+from mnist100.batch_norm import MOMENTUM, BatchNormReLU
 from mnist100.export import our_name, torch_name
+from mnist100.functional.normalisation import EPS
+from mnist100.halves import Halves, PairLogits
 from mnist100.layers import (
     Activation,
     Conv2d,
@@ -68,6 +71,20 @@ class Network(nn.Sequential):
         return network
 
 
+class SplitHalves(nn.Module):
+    """(n, c, h, 2·w) -> (2·n, c, h, w), as `mnist100.functional.split_halves`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack(x.chunk(2, dim=3), dim=1).flatten(0, 1)
+
+
+class SumPairs(nn.Module):
+    """(2·n, k) -> (n, k·k), as `mnist100.functional.pair_logits`."""
+
+    def forward(self, scores: torch.Tensor) -> torch.Tensor:
+        return (scores[0::2, :, None] + scores[1::2, None, :]).flatten(1)
+
+
 def _modules(layer: Layer, place: int) -> Iterator[tuple[str, nn.Module]]:
     """The modules that do what a layer does; those with weights are named as its parameters are."""
     if isinstance(layer, Conv2d):
@@ -78,6 +95,15 @@ def _modules(layer: Layer, place: int) -> Iterator[tuple[str, nn.Module]]:
         yield _conv(layer, (1, 1), layer.border)
         yield f"relu{place}", nn.ReLU()
         yield f"pool{place}", nn.MaxPool2d(2)
+    elif isinstance(layer, BatchNormReLU):
+        yield _batch_norm(layer)
+        yield f"relu{place}", nn.ReLU()
+        if layer.pool:
+            yield f"pool{place}", nn.MaxPool2d(2)
+    elif isinstance(layer, Halves):
+        yield f"halves{place}", SplitHalves()
+    elif isinstance(layer, PairLogits):
+        yield f"pairs{place}", SumPairs()
     elif isinstance(layer, Linear):
         yield _linear(layer)
     elif isinstance(layer, LinearBlock):
@@ -100,7 +126,8 @@ def _conv(
     layer: Conv2d | ConvBlock, stride: tuple[int, int], padding: tuple[int, int]
 ) -> tuple[str, nn.Module]:
     oc, c, kh, kw = layer.weight.value.shape
-    return _named(nn.Conv2d(c, oc, (kh, kw), stride, padding), layer)
+    module = nn.Conv2d(c, oc, (kh, kw), stride, padding, bias=layer.bias is not None)
+    return _named(module, layer)
 
 
 def _linear(layer: Linear | LinearBlock) -> tuple[str, nn.Module]:
@@ -112,10 +139,19 @@ def _named(
     module: nn.Conv2d | nn.Linear, layer: Conv2d | ConvBlock | Linear | LinearBlock
 ) -> tuple[str, nn.Module]:
     """A module with a copy of a layer's weights, and its name."""
-    assert module.bias is not None
     module.weight = nn.Parameter(torch.tensor(layer.weight.value))
-    module.bias = nn.Parameter(torch.tensor(layer.bias.value))
+    if layer.bias is not None:
+        module.bias = nn.Parameter(torch.tensor(layer.bias.value))
     return layer.weight.name.removesuffix("_W"), module
+
+
+def _batch_norm(layer: BatchNormReLU) -> tuple[str, nn.Module]:
+    module = nn.BatchNorm2d(layer.gamma.value.size, eps=EPS, momentum=MOMENTUM)
+    module.weight = nn.Parameter(torch.tensor(layer.gamma.value))
+    module.bias = nn.Parameter(torch.tensor(layer.beta.value))
+    module.running_mean = torch.tensor(layer.mean.value)
+    module.running_var = torch.tensor(layer.var.value)
+    return layer.gamma.name.removesuffix("_gamma"), module
 
 
 class TorchNet(Sequential):
@@ -129,7 +165,8 @@ class TorchNet(Sequential):
     def __call__(self, x: Activation) -> Array:
         """Evaluation mode."""
         weights = {
-            torch_name(p.name): torch.from_numpy(p.value).to(self._device) for p in self.parameters
+            torch_name(one.name): torch.from_numpy(one.value).to(self._device)
+            for one in self.tensors()
         }
         with torch.inference_mode():
             batch = torch.from_numpy(to_nchw(x)).to(self._device)
@@ -165,8 +202,11 @@ class TorchTrainer:
         # The layout that PyTorch's convolutions are fastest with.
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         by_name = dict(self._network.named_parameters())
+        buffers = dict(self._network.named_buffers())
         self._parameters = [by_name[torch_name(p.name)] for p in model.parameters()]
-        self._averages = [p.detach().clone() for p in self._parameters] if ema_decay else []
+        self._buffers = [buffers[torch_name(b.name)] for b in model.net.buffers]
+        self._tensors = [*self._parameters, *self._buffers]
+        self._averages = [t.detach().clone() for t in self._tensors] if ema_decay else []
         self._weights = [by_name[torch_name(p.name)] for p in model.parameters() if p.decay]
         biases = [by_name[torch_name(p.name)] for p in model.parameters() if not p.decay]
         # Every step sets lr and the weights' decay: the last batch may be smaller.
@@ -204,19 +244,19 @@ class TorchTrainer:
     def _average(self) -> None:
         decay = average_decay(self._ema_decay, self._steps)
         with torch.no_grad():
-            for average, p in zip(self._averages, self._parameters, strict=False):  # may be none
-                average.lerp_(p, 1 - decay)
+            for average, value in zip(self._averages, self._tensors, strict=False):  # may be none
+                average.lerp_(value, 1 - decay)
 
     @contextmanager
     def weights(self) -> Iterator[None]:
-        """Copy the weights into the model, averaged if the recipe averages them."""
-        found = self._averages or self._parameters
-        for ours, value in zip(self._model.parameters(), found, strict=True):
+        """Copy weights and buffers into the model, averaged if the recipe averages them."""
+        found = self._averages or self._tensors
+        for ours, value in zip(self._model.tensors(), found, strict=True):
             ours.value[...] = _array(value)
         yield
 
     def tensors(self) -> dict[str, Array]:
-        """Return copies of weights, moments and averages, by name."""
+        """Return copies of weights, moments, buffers and averages, by name."""
         return {name: _array(value).copy() for name, value in self._state()}
 
     def restore(self, tensors: dict[str, Array], steps: int) -> None:
@@ -229,12 +269,14 @@ class TorchTrainer:
         self._steps = steps
 
     def _state(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for i, (p, ours) in enumerate(zip(self._parameters, self._model.parameters(), strict=True)):
+        for p, ours in zip(self._parameters, self._model.parameters(), strict=True):
             yield f"weights.{ours.name}", p
             yield f"adam_m.{ours.name}", self._optimizer.state[p]["exp_avg"]
             yield f"adam_v.{ours.name}", self._optimizer.state[p]["exp_avg_sq"]
-            if self._averages:
-                yield f"average.{ours.name}", self._averages[i]
+        for buffer, value in zip(self._model.net.buffers, self._buffers, strict=True):
+            yield f"buffers.{buffer.name}", value
+        for tensor, average in zip(self._model.tensors(), self._averages, strict=False):
+            yield f"average.{tensor.name}", average
 
 
 def _array(tensor: torch.Tensor) -> Array:
@@ -289,7 +331,11 @@ def arrays_of(source: str, contents: Any) -> tuple[dict[str, Array], Any]:
         statistics = {name: contents.get(name) for name in ("mean", "std")}
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise ModelFileError(f"{source}: no state_dict with names and tensors")
-    found = {our_name(name): value for name, value in state.items()}
+    found = {
+        our_name(name): value
+        for name, value in state.items()
+        if not name.endswith(".num_batches_tracked")  # of no use with a fixed momentum
+    }
     found.update((name, value) for name, value in statistics.items() if value is not None)
     arrays = {name: _checked_array(source, name, value) for name, value in found.items()}
     return arrays, facts

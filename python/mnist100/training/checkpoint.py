@@ -1,7 +1,7 @@
 """``last.npz``: all that a run needs to go on as if it had never been stopped.
 
-For each parameter ``weights.NAME``, Adam's moments ``adam_m.NAME`` and ``adam_v.NAME`` and, if the recipe
-averages weights, ``average.NAME``; ``history``, float64 (epochs, 7), the columns of ``history.csv`` with
+For each parameter ``weights.NAME`` and Adam's moments ``adam_m.NAME`` and ``adam_v.NAME``; for each buffer
+``buffers.NAME``; if the recipe averages weights, ``average.NAME`` for both; ``history``, float64 (epochs, 7), the columns of ``history.csv`` with
 NaN for no dev accuracy; and one JSON string, ``metadata``: what the run is, and how far it has come in the
 epoch after the last of the history. Everything drawn at random depends on (seed, epoch, step, place) alone,
 so the place in the run stands for the state of every generator; early stopping follows from the history. The

@@ -61,7 +61,7 @@ class Keeper:
         """Take in an epoch whose weights the model holds; return whether they are the best so far."""
         best = self._add(record)
         if best:
-            self._best_weights = [one.value.copy() for one in self._model.parameters()]
+            self._best_weights = [one.value.copy() for one in self._model.tensors()]
             self._describe_best()
             if self._out is not None:
                 self._backend.save(self._model, self._out / self._backend.model_file)
@@ -101,8 +101,8 @@ class Keeper:
 
     def result(self) -> FitResult:
         """Give the model its best weights and say what the run came to."""
-        for parameter, value in zip(self._model.parameters(), self._best_weights, strict=True):
-            parameter.value[...] = value
+        for tensor, value in zip(self._model.tensors(), self._best_weights, strict=True):
+            tensor.value[...] = value
         return FitResult(
             history=tuple(self._history),
             best_epoch=self._best_epoch,
@@ -133,4 +133,4 @@ class Keeper:
                 f"{path}: is of epoch {best.metadata.get('epoch')!r:.80}, wants {self._best_epoch}, the best "
                 f"of {run_folder.LAST}"
             )
-        self._best_weights = [parameter.value for parameter in best.parameters()]
+        self._best_weights = [tensor.value for tensor in best.tensors()]

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist100.models import ARCHITECTURES
 
-BUILT_IN = ("default", "reference")
+BUILT_IN = ("default", "reference", "siamese")
 
 _FOLDER = Path(__file__).with_name("recipes")
 
@@ -77,7 +77,7 @@ class Recipe:
     Parameters
     ----------
     model
-        ``"cnn"`` or ``"mlp"``.
+        ``"cnn"``, ``"mlp"`` or ``"siamese"``.
     epochs, batch_size
         Passes over the training pairs at most, and pairs in one step (the last may be smaller).
     learning_rate

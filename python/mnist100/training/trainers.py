@@ -32,13 +32,12 @@ class KernelTrainer:
     """The trainer of every backend that is a set of functions (`mnist100.operations`)."""
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
-        parameters = model.parameters()
         self.model = model
         self.optimizer = Adam(
-            parameters, lr=recipe.learning_rate, reg_lambda=recipe.reg_lambda, ops=model.ops
+            model.parameters(), lr=recipe.learning_rate, reg_lambda=recipe.reg_lambda, ops=model.ops
         )
         self.average = (
-            ExponentialAverage(parameters, recipe.ema_decay, model.ops)
+            ExponentialAverage(model.tensors(), recipe.ema_decay, model.ops)
             if recipe.ema_decay
             else None
         )
@@ -56,14 +55,17 @@ class KernelTrainer:
         return nullcontext() if self.average is None else self.average.swap()
 
     def tensors(self) -> dict[str, Array]:
-        """Return weights, moments and averages themselves, not copies."""
+        """Return weights, moments, buffers and averages themselves, not copies."""
         found: dict[str, Array] = {}
         for i, parameter in enumerate(self.optimizer.parameters):
             found[f"weights.{parameter.name}"] = parameter.value
             found[f"adam_m.{parameter.name}"] = self.optimizer.m[i]
             found[f"adam_v.{parameter.name}"] = self.optimizer.v[i]
-            if self.average is not None:
-                found[f"average.{parameter.name}"] = self.average.averages[i]
+        for buffer in self.model.net.buffers:
+            found[f"buffers.{buffer.name}"] = buffer.value
+        if self.average is not None:
+            for tensor, average in zip(self.average.tensors, self.average.averages, strict=True):
+                found[f"average.{tensor.name}"] = average
         return found
 
     def restore(self, tensors: dict[str, Array], steps: int) -> None:
