@@ -266,7 +266,7 @@ def siamese(
                 BatchNormReLU(f"bn{number}", count, pool=pool, border=border, dtype=dtype),
             ]
             before = count
-    side = IMAGE[1] >> len(channels)  # each pool halves it
+    side = IMAGE[0] >> len(channels)  # each pool halves it
     layers += [
         Flatten(),
         Dropout(dropout, seed=dropout_seed(seed, 0)),
