@@ -1,7 +1,7 @@
 """Measure everything, interleaved, and write RESULTS.md and its chart.
 
 python bench/report.py              # ten minutes: all, written to bench/, with the README's table
-python bench/report.py --quick --out FOLDER   # a minute: fewer rounds, PyTorch not compiled
+python bench/report.py --quick --out FOLDER   # one to three minutes: fewer rounds, no torch.compile
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
         "--threads", type=int, default=min(2, cores), help="of every library (default: %(default)s)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="a look, in a minute: few rounds, PyTorch not compiled"
+        "--quick",
+        action="store_true",
+        help="a look, in one to three minutes: few rounds, no torch.compile",
     )
     parser.add_argument(
         "--out",

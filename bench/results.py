@@ -77,7 +77,7 @@ def document(findings: Findings) -> list[str]:
     measured = (
         f"`{findings.command}`, {datetime.now(UTC):%Y-%m-%d}, {findings.minutes:.1f} minutes; load of the "
         f"machine before: {findings.load:.1f}. Multiply-adds on registers alone reach {sets} on "
-        f"{findings.threads} threads, copies of 64 MB arrays {findings.bandwidth:.0f} GB/s, read and "
+        f"{findings.threads} threads, copies of 64 MB arrays {findings.bandwidth:.3g} GB/s, read and "
         "written together."
     )
     return [

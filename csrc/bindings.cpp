@@ -50,7 +50,7 @@ template <class T>
 Array<T> empty(const std::vector<py::ssize_t>& shape) {
   size_t bytes = sizeof(T);
   for (py::ssize_t size : shape)
-    if (__builtin_mul_overflow(bytes, static_cast<size_t>(size), &bytes)) throw std::bad_alloc();
+    if (__builtin_mul_overflow(bytes, static_cast<size_t>(size), &bytes)) throw OutOfMemory(SIZE_MAX);
   void* block = acquire(bytes);
   const py::capsule owner(block, release);
   return Array<T>(shape, static_cast<const T*>(block), owner);

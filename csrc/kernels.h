@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <new>
+
 // No out-of-line copy is ever made, so that the linker cannot keep a wide instruction set's copy for all.
 #define MNIST100_INLINE [[gnu::always_inline]] inline
 
@@ -258,13 +260,23 @@ void random_keys(int64_t size, Stream stream, uint64_t* keys);
 int64_t first_outside(int64_t size, const int32_t* values, int32_t stop, int threads);
 int64_t first_outside(int64_t size, const int64_t* values, int64_t stop, int threads);
 
+// Says how much was asked for; a MemoryError in Python.
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(size_t bytes);
+  const char* what() const noexcept override;
+
+ private:
+  char text_[48];
+};
+
 // This thread's scratch block, at least `bytes` long and 64-byte aligned, valid until the thread's
-// next call. Throws std::bad_alloc. Kernels call it outside parallel regions, and hold no block of their own
+// next call. Throws OutOfMemory. Kernels call it outside parallel regions, and hold no block of their own
 // while they call another kernel that does.
 void* scratch(size_t bytes);
 
 // Memory of an array: at least `bytes` long and 64-byte aligned, its contents undefined. What release() gets
-// back is kept for later acquire() calls of about that size (memory.cpp). Throws std::bad_alloc.
+// back is kept for later acquire() calls of about that size (memory.cpp). Throws OutOfMemory.
 void* acquire(size_t bytes);
 void release(void* block);
 // Blocks of 16 KiB and more, of arrays and of scratch, that the system had to give so far.

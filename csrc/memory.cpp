@@ -2,11 +2,12 @@
 // loop over fixed shapes, training above all, asks the system for memory in its first round only.
 // (A fresh 8 MB block costs 2,000 page faults, more time than the kernel that fills it.)
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <atomic>
 #include <mutex>
-#include <new>
+#include <utility>
 #include <vector>
 
 #if defined(__linux__)
@@ -48,7 +49,7 @@ void* fresh(size_t bytes) {
   const size_t alignment = huge ? kHugePage : kAlignment;
   const size_t total = (bytes + sizeof(Header) + alignment - 1) / alignment * alignment;
   void* start = aligned_alloc(alignment, total);
-  if (!start) throw std::bad_alloc();
+  if (!start) throw OutOfMemory(total);
   if (bytes >= kKeepFrom) ++taken;
 #if defined(__linux__)
   if (huge) madvise(start, total, MADV_HUGEPAGE);  // advice: failure changes nothing
@@ -110,8 +111,15 @@ thread_local Scratch thread_scratch;
 
 }  // namespace
 
+OutOfMemory::OutOfMemory(size_t bytes) {
+  constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+  snprintf(text_, sizeof text_, "unable to allocate %.3g GiB", static_cast<double>(bytes) / kGiB);
+}
+
+const char* OutOfMemory::what() const noexcept { return text_; }
+
 void* acquire(size_t bytes) {
-  if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
+  if (bytes > SIZE_MAX / 2) throw OutOfMemory(bytes);
   if (kRecycle && bytes >= kKeepFrom)
     if (void* block = pool().take(bytes)) return block;
   return fresh(bytes);
@@ -133,10 +141,7 @@ void* scratch(size_t bytes) {
     own.bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     own.block = aligned_alloc(kAlignment, own.bytes);
     ++taken;
-    if (!own.block) {
-      own.bytes = 0;
-      throw std::bad_alloc();
-    }
+    if (!own.block) throw OutOfMemory(std::exchange(own.bytes, 0));
   }
   return own.block;
 }

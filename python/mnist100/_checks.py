@@ -182,8 +182,35 @@ def images(name: str, value: object, dtype: npt.DTypeLike | None = None) -> Arra
     found = array(name, value, dtype, 4)
     if 0 in found.shape[1:]:
         raise fail(name, describe(found), "at least one channel, row and column")
-    image_shape(name, found.shape)
+    if max(found.shape) > MAX_SIZE:
+        raise fail(name, describe(found), f"axes of at most {MAX_SIZE}")
     return found
+
+
+def pooled(name: str, shape: Sequence[int]) -> None:
+    """Refuses images (n, c, h, w) in which no 2x2 window fits."""
+    if min(shape[2:]) < 2:
+        raise fail(name, f"shape {tuple(shape)}", "at least 2x2 pixels, one pooling window")
+
+
+def even_width(name: str, value: object) -> Array:
+    """A batch (n, c, h, 2·w), to be split into halves."""
+    found = images(name, value)
+    if found.shape[3] % 2:
+        raise fail(name, describe(found), "an even width, that of two halves")
+    return found
+
+
+def even_samples(name: str, shape: Sequence[int]) -> None:
+    """Refuses an odd number of halves."""
+    if shape[0] % 2:
+        raise fail(name, f"shape {tuple(shape)}", "an even number of samples")
+
+
+def cache(name: str, value: object, kind: type, maker: str) -> None:
+    """Refuses what is not the cache that a forward pass returned."""
+    if not isinstance(value, kind):
+        raise fail_type(name, describe(value), f"the {kind.__name__} that {maker} returned")
 
 
 def window(

@@ -12,7 +12,8 @@ from . import _core
 from . import functional as F  # noqa: N812
 from ._checks import Array, IntOrPair
 from .functional.normalisation import inverse_deviation
-from .layers import Activation, Layer, Padded, to_nchw
+from .layers import Layer
+from .padded import Activation, Padded, batch, to_nchw, to_padded
 from .parameters import Buffer, Parameter
 
 MOMENTUM = 0.1  # what a batch moves the running statistics by, as in torch.nn.BatchNorm2d
@@ -59,7 +60,7 @@ class BatchNormReLU(Layer):
         if self.ops is not F:
             mean, var = self.mean.value, self.var.value
             return self.ops.batch_norm_relu(to_nchw(x), mean, var, gamma, beta, pool=self.pool)[0]
-        x = _in_nhwc(x)
+        x = self._read(x)
         inv_std = inverse_deviation(self.var.value)
         y, _ = _core.batch_norm_relu(
             x.data, self.mean.value, inv_std, gamma, beta, x.border, self.pool, self.border
@@ -73,8 +74,8 @@ class BatchNormReLU(Layer):
             mean, var = self.ops.batch_norm_stats(x)
             y, kept = self.ops.batch_norm_relu(x, mean, var, gamma, beta, pool=self.pool)
             return y, (mean, var, x.size // len(mean), kept)
-        x = _in_nhwc(x)
-        n, h, w = (size - 2 * b for size, b in zip(x.data.shape, (0, *x.border), strict=False))
+        x = self._read(x)
+        n, _, h, w = x.shape
         if n == 0:
             raise check.fail("x", check.describe(x.data), "at least one sample")
         mean, var = _core.batch_norm_stats(x.data, x.border)
@@ -93,6 +94,8 @@ class BatchNormReLU(Layer):
             )
         else:
             x, argmax, inv_std = kept
+            n, c, h, w = x.shape
+            dy = batch("dy", dy, (n, c, h // 2, w // 2) if self.pool else x.shape, mean.dtype)
             dy = _in_nhwc(dy)
             gradient, self.gamma.grad, self.beta.grad = _core.batch_norm_relu_backward(
                 dy.data,
@@ -109,6 +112,13 @@ class BatchNormReLU(Layer):
         self._move_running(mean, var, count)
         return dx if need_dx else None
 
+    def _read(self, x: Activation) -> Padded:
+        gamma = self.gamma.value
+        x = batch("x", x, (None, len(gamma), None, None), gamma.dtype)
+        if self.pool:
+            check.pooled("x", x.shape)
+        return _in_nhwc(x)
+
     def _move_running(self, mean: Array, var: Array, count: int) -> None:
         unbiased = var * (count / max(count - 1, 1))
         for running, value in ((self.mean.value, mean), (self.var.value, unbiased)):
@@ -117,4 +127,4 @@ class BatchNormReLU(Layer):
 
 def _in_nhwc(x: Activation) -> Padded:
     """The batch in NHWC, with the border that it has."""
-    return x if isinstance(x, Padded) else Padded(_core.pad_nhwc(x, (0, 0)), (0, 0))
+    return x if isinstance(x, Padded) else to_padded(x, (0, 0))

@@ -6,7 +6,8 @@ from . import _checks as check
 from . import _core
 from . import functional as F  # noqa: N812
 from ._checks import Array, IntOrPair
-from .layers import Activation, Layer, Padded, to_nchw
+from .layers import Layer
+from .padded import Activation, Padded, to_nchw
 
 
 class Halves(Layer):
@@ -22,14 +23,15 @@ class Halves(Layer):
         x = to_nchw(x)
         if self.ops is not F:  # only our kernels know the padded layout
             return self.ops.split_halves(x), None
-        return Padded(_core.split_halves(x, self.border), self.border), None
+        return Padded(_core.split_halves(check.even_width("x", x), self.border), self.border), None
 
     def backward(self, dy: Activation, cache: None, need_dx: bool = True) -> Array | None:
         if not need_dx:
             return None
         if isinstance(dy, Padded):
+            check.even_samples("dy", dy.shape)
             return _core.join_halves(dy.data, dy.border)
-        return self.ops.join_halves(dy)
+        return self.ops.join_halves(check.images("dy", dy))
 
 
 class PairLogits(Layer):

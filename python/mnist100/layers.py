@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,34 +21,14 @@ from . import _core
 from . import functional as F  # noqa: N812
 from ._checks import Array, IntOrPair
 from .operations import Operations
+from .padded import Activation as Activation  # noqa: PLC0414
+from .padded import Padded as Padded  # noqa: PLC0414
+from .padded import batch
+from .padded import to_nchw as to_nchw  # noqa: PLC0414
+from .padded import to_padded as to_padded  # noqa: PLC0414
 from .parameters import Buffer, Tensor, weights
 from .parameters import Parameter as Parameter  # noqa: PLC0414
 from .parameters import he_normal as he_normal  # noqa: PLC0414
-
-
-@dataclass(frozen=True, slots=True)
-class Padded:
-    """A batch as the conv blocks want it: (n, h + 2·bh, w + 2·bw, c) with a border of zeros."""
-
-    data: Array
-    border: tuple[int, int]
-
-
-Activation: TypeAlias = Array | Padded
-
-
-def to_nchw(x: Activation) -> Array:
-    """The batch as an NCHW array."""
-    return _core.unpad_nhwc(x.data, x.border) if isinstance(x, Padded) else x
-
-
-def to_padded(x: Activation, border: tuple[int, int]) -> Padded:
-    """The batch as zero-padded NHWC with the border asked for."""
-    if isinstance(x, Padded):
-        if x.border == border:
-            return x
-        x = to_nchw(x)
-    return Padded(_core.pad_nhwc(x, border), border)
 
 
 class Layer:
@@ -113,7 +92,7 @@ class Conv2d(Layer):
     def forward(self, x: Activation, step: int) -> tuple[Activation, tuple[Array, Array | None]]:
         w, b = self.weight.value, None if self.bias is None else self.bias.value
         if self.is_same and self.ops is F:
-            x = to_padded(x, self.padding)
+            x = to_padded(batch("x", x, (None, w.shape[1], None, None), w.dtype), self.padding)
             padded = _core.conv_same(x.data, w, b, self.relu, self.border)
             return Padded(padded, self.border), (x.data, padded if self.relu else None)
         x = to_nchw(x)
@@ -128,9 +107,10 @@ class Conv2d(Layer):
         w = self.weight.value
         dx: Array | None
         if self.is_same and self.ops is F:
-            dy = to_padded(dy, self.border)
+            wants = Padded(x, self.padding).shape
+            dy = batch("dy", dy, (wants[0], len(w), *wants[2:]), w.dtype)
             dx, self.weight.grad, db = _core.conv_same_backward(
-                dy.data, x, y, w, self.border, need_dx
+                to_padded(dy, self.border).data, x, y, w, self.border, need_dx
             )
         else:
             gradient = to_nchw(dy) if y is None else self.ops.relu_backward(to_nchw(dy), y)
@@ -167,11 +147,14 @@ class ConvBlock(Layer):
         self.weight, self.bias = self.parameters = weights(name, (oc, c, k, k), seed, stream, dtype)
 
     def forward(self, x: Activation, step: int) -> tuple[Activation, Any]:
+        w, b = self.weight.value, self.bias.value
         if self.ops is not F:  # only our kernels know the padded layout
-            return self.ops.conv_block(to_nchw(x), self.weight.value, self.bias.value)
-        x = to_padded(x, self.border)
-        y, argmax = _core.conv_block(x.data, self.weight.value, self.bias.value, self.border)
-        return Padded(y, self.border), (x.data, y, argmax)
+            return self.ops.conv_block(to_nchw(x), w, b)
+        x = batch("x", x, (None, w.shape[1], None, None), w.dtype)
+        check.pooled("x", x.shape)
+        data = to_padded(x, self.border).data
+        y, argmax = _core.conv_block(data, w, b, self.border)
+        return Padded(y, self.border), (data, y, argmax)
 
     def backward(self, dy: Activation, cache: Any, need_dx: bool = True) -> Activation | None:
         if self.ops is not F:
@@ -180,9 +163,9 @@ class ConvBlock(Layer):
             )
             return dx
         x, y, argmax = cache
-        dy = to_padded(dy, self.border)
+        dy = batch("dy", dy, Padded(y, self.border).shape, y.dtype)
         dx, self.weight.grad, self.bias.grad = _core.conv_block_backward(
-            dy.data, x, y, argmax, self.weight.value, self.border, need_dx
+            to_padded(dy, self.border).data, x, y, argmax, self.weight.value, self.border, need_dx
         )
         return None if dx is None else Padded(dx, self.border)
 
@@ -227,13 +210,18 @@ class Flatten(Layer):
     """(n, c, h, w) -> (n, c·h·w), in that order."""
 
     def forward(self, x: Activation, step: int) -> tuple[Array, tuple[int, ...]]:
-        x = to_nchw(x)
+        x = check.array("x", to_nchw(x))
+        if x.ndim < 2:
+            raise check.fail("x", check.describe(x), "samples of at least one dimension")
         return x.reshape(len(x), math.prod(x.shape[1:])), x.shape
 
     def backward(
         self, dy: Activation, cache: tuple[int, ...], need_dx: bool = True
     ) -> Array | None:
-        return to_nchw(dy).reshape(cache) if need_dx else None
+        if not need_dx:
+            return None
+        dy = check.array("dy", to_nchw(dy))
+        return check.shaped("dy", dy, (cache[0], math.prod(cache[1:])), dy.dtype).reshape(cache)
 
 
 class Linear(Layer):

@@ -92,8 +92,7 @@ def conv_block(x: Array, w: Array, b: Array) -> tuple[Array, BlockCache]:
     x, w = _filters(x, w)
     if w.shape[2] % 2 == 0 or w.shape[3] % 2 == 0:
         raise check.fail("w", check.describe(w), "an odd kernel, so that the padding is even")
-    if min(x.shape[2:]) < 2:
-        raise check.fail("x", check.describe(x), "at least 2x2 pixels, one pooling window")
+    check.pooled("x", x.shape)
     b = check.shaped("b", b, w.shape[:1], x.dtype)
     border = (w.shape[2] // 2, w.shape[3] // 2)
     padded = _core.pad_nhwc(x, border)
@@ -105,6 +104,7 @@ def conv_block_backward(
     dy: Array, cache: BlockCache, *, need_dx: bool = True
 ) -> tuple[Array | None, Array, Array]:
     """Gradients (dx, dw, db) of `conv_block` for dy (n, oc, h//2, w//2); dx is None unless `need_dx`."""
+    check.cache("cache", cache, BlockCache, "conv_block")
     n, h, w, oc = cache.argmax.shape
     dy = check.shaped("dy", dy, (n, oc, h, w), cache.x.dtype)
     padded = _core.pad_nhwc(dy, cache.y_border)

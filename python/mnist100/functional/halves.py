@@ -13,17 +13,13 @@ _PLAIN = (0, 0)
 
 def split_halves(x: Array) -> Array:
     """The left and right halves of x (n, c, h, 2·w) as samples: (2·n, c, h, w), left before right."""
-    x = check.images("x", x)
-    if x.shape[3] % 2:
-        raise check.fail("x", check.describe(x), "an even width, that of two halves")
-    return _core.unpad_nhwc(_core.split_halves(x, _PLAIN), _PLAIN)
+    return _core.unpad_nhwc(_core.split_halves(check.even_width("x", x), _PLAIN), _PLAIN)
 
 
 def join_halves(halves: Array) -> Array:
     """The inverse of `split_halves`, and its gradient: (2·n, c, h, w) -> (n, c, h, 2·w)."""
     halves = check.images("halves", halves)
-    if len(halves) % 2:
-        raise check.fail("halves", check.describe(halves), "an even number of samples")
+    check.even_samples("halves", halves.shape)
     return _core.join_halves(_core.pad_nhwc(halves, _PLAIN), _PLAIN)
 
 

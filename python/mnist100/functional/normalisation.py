@@ -60,8 +60,8 @@ def batch_norm_relu(
     cache : for `batch_norm_relu_backward`
     """
     x = check.images("x", x)
-    if pool and min(x.shape[2:]) < 2:
-        raise check.fail("x", check.describe(x), "at least 2x2 pixels, one pooling window")
+    if pool:
+        check.pooled("x", x.shape)
     channels = x.shape[1:2]
     mean = check.shaped("mean", mean, channels, x.dtype)
     var = check.shaped("var", var, channels, x.dtype)
@@ -79,6 +79,7 @@ def batch_norm_relu_backward(dy: Array, cache: NormCache) -> tuple[Array, Array,
 
     dy has the shape of y. dx includes the way by mean and variance, which are functions of x.
     """
+    check.cache("cache", cache, NormCache, "batch_norm_relu")
     dy = check.shaped("dy", dy, cache.y_shape, cache.x.dtype)
     dx, dgamma, dbeta = _core.batch_norm_relu_backward(
         _core.pad_nhwc(dy, _PLAIN),
