@@ -11,6 +11,7 @@ import pytest
 
 from mnist100 import functional as F  # noqa: N812
 from mnist100.layers import (
+    Activation,
     Conv2d,
     ConvBlock,
     Dropout,
@@ -228,6 +229,26 @@ def test_sequential(variant: str) -> None:
     assert net.backward(y, caches, need_dx=False) is None
     for p, g in zip(net.parameters, grads, strict=True):
         assert_same(p.grad, g)  # written, not added to
+
+
+class Unasked(Flatten):
+    """A layer that is not to be asked for its gradient."""
+
+    def backward(self, dy: Activation, cache: tuple[int, ...], need_dx: bool = True) -> None:
+        raise AssertionError("nothing before this layer learns")
+
+
+def test_no_gradient_is_computed_before_the_first_parameter(variant: str) -> None:
+    x = draws(3, 2, 4, 4)
+    net = Sequential([Unasked(), Linear("fc", 32, 5)])
+    plain = Sequential([Flatten(), Linear("fc", 32, 5)])
+    y, cache = net.forward(x, 1)
+    assert net.backward(y, cache, need_dx=False) is None
+    y, cache = plain.forward(x, 1)
+    assert plain.backward(y, cache) is not None
+    assert_same(net.parameters[0].grad, plain.parameters[0].grad)
+    with pytest.raises(AssertionError, match="nothing before"):
+        net.backward(to_nchw(y), [x.shape, cache[1]])
 
 
 def test_layers_keep_no_activation(variant: str) -> None:

@@ -333,6 +333,9 @@ class Sequential(Layer):
             raise check.fail("layers", "none", "at least one layer")
         self.parameters = [p for layer in self.layers for p in layer.parameters]
         self.buffers = [b for layer in self.layers for b in layer.buffers]
+        # Before the first parameter a gradient is of no use but to the caller.
+        learning = (i for i, layer in enumerate(self.layers) if layer.parameters)
+        self.first = next(learning, len(self.layers))
         names = [tensor.name for tensor in self.tensors()]
         if len(set(names)) < len(names):
             raise check.fail("layers", f"parameters {names}", "names that differ")
@@ -359,7 +362,7 @@ class Sequential(Layer):
 
     def backward(self, dy: Activation, cache: list[Any], need_dx: bool = True) -> Activation | None:
         grad: Activation | None = dy
-        for i in range(len(self.layers) - 1, -1, -1):
+        for i in range(len(self.layers) - 1, -1 if need_dx else self.first - 1, -1):
             assert grad is not None
-            grad = self.layers[i].backward(grad, cache[i], need_dx or i > 0)
-        return grad
+            grad = self.layers[i].backward(grad, cache[i], need_dx or i > self.first)
+        return grad if need_dx else None
