@@ -551,7 +551,8 @@ void fma_rounds(Array<T> y, double a, double b, int64_t rounds) {
 Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pairs,
                          const Array<int64_t>& samples, const Array<float>& mean, const Array<float>& inv_std,
                          double clip, double rotate, double scale, double shear, double translate,
-                         int64_t shift, double contrast, double brightness, uint64_t seed, uint64_t step) {
+                         double elastic, int64_t shift, double contrast, double brightness, uint64_t seed,
+                         uint64_t step) {
   require_shape(digits, {dim(digits, 0), 28, 28});
   require_shape(pairs, {dim(pairs, 0), 2});
   require_shape(samples, {dim(samples, 0)});
@@ -564,7 +565,7 @@ Array<float> input_batch(const Array<uint8_t>& digits, const Array<int32_t>& pai
     if (digit < 0 || digit >= dim(digits, 0)) fail_index("pairs", digit, dim(digits, 0), "rows of digits");
   }
   Array<float> y = empty<float>({dim(samples, 0), 1, 28, 56});
-  const InputParams p = {rotate, scale, shear, translate, contrast, brightness, clip, shift};
+  const InputParams p = {rotate, scale, shear, translate, elastic, contrast, brightness, clip, shift};
   call(kernels<float>().input_batch, dim(samples, 0), p, Stream{seed, step}, digits.data(), pairs.data(),
        samples.data(), mean.data(), inv_std.data(), y.mutable_data());
   return y;
@@ -639,7 +640,7 @@ void define_input(py::module_& m) {
   using py::arg;
   m.def("input_batch", &input_batch, array("digits"), array("pairs"), array("samples"), array("mean"),
         array("inv_std"), arg("clip"), arg("rotate"), arg("scale"), arg("shear"), arg("translate"),
-        arg("shift"), arg("contrast"), arg("brightness"), arg("seed"), arg("step"));
+        arg("elastic"), arg("shift"), arg("contrast"), arg("brightness"), arg("seed"), arg("step"));
   m.def("random_keys", &random_keys_array, arg("size"), arg("seed"), arg("step"));
 }
 

@@ -114,7 +114,7 @@ struct SgdParams {
 // The standardised pair: moved sideways by U{-shift..shift} whole pixels, vacated columns 0; then
 // times 1 + N(0, contrast) plus N(0, brightness), one draw of each a sample; then clipped to +-clip.
 struct InputParams {
-  double rotate, scale, shear, translate;
+  double rotate, scale, shear, translate, elastic;
   double contrast, brightness;
   double clip;  // 0: no clip
   int64_t shift;

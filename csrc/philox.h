@@ -11,7 +11,15 @@ namespace {
 
 // What a block of random bits is for; two purposes never share a counter. Start values and permutations are
 // both made of kKeys.
-enum Purpose : uint32_t { kDropout = 0, kAffineLeft = 1, kAffineRight = 2, kJitter = 3, kKeys = 4 };
+enum Purpose : uint32_t {
+  kDropout = 0,
+  kAffineLeft = 1,
+  kAffineRight = 2,
+  kJitter = 3,
+  kKeys = 4,
+  kElasticLeft = 5,
+  kElasticRight = 6
+};
 
 struct Bits4 {
   uint32_t w[4];

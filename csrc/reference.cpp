@@ -533,10 +533,34 @@ double pixel(const uint8_t* digit, int64_t y, int64_t x) {
   return y < 0 || y >= kSide || x < 0 || x >= kSide ? 0.0 : static_cast<double>(digit[y * kSide + x]);
 }
 
+// Node j's part at pixel x of the cubic B-spline with nodes at pixels -7.5, -0.5, 6.5, ...
+double spline(int64_t j, int64_t x) {
+  const double apart = __builtin_fabs((static_cast<double>(x) + 0.5) / 7.0 - static_cast<double>(j - 1));
+  if (apart >= 2) return 0;
+  const double tail = (2 - apart) * (2 - apart) * (2 - apart) / 6;
+  return apart >= 1 ? tail : tail - 4 * (1 - apart) * (1 - apart) * (1 - apart) / 6;
+}
+
+// The elastic displacement of pixel (y, x), by draws of [downwards, right][7][7] nodes: of axis 0 or 1.
+double displacement(double half_width, Stream stream, Purpose purpose, int64_t sample, int64_t axis,
+                    int64_t y, int64_t x) {
+  double sum = 0;
+  for (int64_t i = 0; i < 7; ++i)
+    for (int64_t j = 0; j < 7; ++j) {
+      const int64_t at = (axis * 7 + i) * 7 + j;
+      const Bits4 bits = philox(stream, purpose, static_cast<uint64_t>(25 * sample + at / 4));
+      sum += spline(i, y) * spline(j, x) * uniform(bits.w[at % 4], half_width);
+    }
+  return sum;
+}
+
 // Output pixel (y, x) of a digit under the draws of block (sample, purpose): bilinear, 0 outside.
-double warped_pixel(const InputParams& p, Stream stream, Purpose purpose, int64_t sample,
-                    const uint8_t* digit, int64_t y, int64_t x) {
-  if (p.rotate == 0 && p.scale == 0 && p.shear == 0 && p.translate == 0) return pixel(digit, y, x);
+double warped_pixel(const InputParams& p, Stream stream, int64_t half, int64_t sample, const uint8_t* digit,
+                    int64_t y, int64_t x) {
+  if (p.rotate == 0 && p.scale == 0 && p.shear == 0 && p.translate == 0 && p.elastic == 0)
+    return pixel(digit, y, x);
+  const Purpose purpose = half == 0 ? kAffineLeft : kAffineRight;
+  const Purpose elastic = half == 0 ? kElasticLeft : kElasticRight;
   const Bits4 first = philox(stream, purpose, 2 * static_cast<uint64_t>(sample));
   const Bits4 second = philox(stream, purpose, 2 * static_cast<uint64_t>(sample) + 1);
   const double angle = uniform(first.w[0], p.rotate);
@@ -550,8 +574,8 @@ double warped_pixel(const InputParams& p, Stream stream, Purpose purpose, int64_
   const double u = static_cast<double>(x) - 13.5 - move_x;
   const double rv = __builtin_cos(angle) * v - __builtin_sin(angle) * u;
   const double ru = __builtin_sin(angle) * v + __builtin_cos(angle) * u - shear * rv;
-  const double sy = rv / scale_y + 13.5;
-  const double sx = ru / scale_x + 13.5;
+  const double sy = rv / scale_y + 13.5 + displacement(p.elastic, stream, elastic, sample, 0, y, x);
+  const double sx = ru / scale_x + 13.5 + displacement(p.elastic, stream, elastic, sample, 1, y, x);
   const double y0 = __builtin_floor(sy);
   const double x0 = __builtin_floor(sx);
   const int64_t iy = static_cast<int64_t>(y0);
@@ -580,8 +604,7 @@ void input_batch(int64_t n, const InputParams& p, Stream stream, const uint8_t* 
         if (from >= 0 && from < 2 * kSide) {
           const int64_t half = from / kSide;
           const uint8_t* digit = digits + int64_t{pairs[2 * sample + half]} * kSide * kSide;
-          const double raw = warped_pixel(p, stream, half == 0 ? kAffineLeft : kAffineRight, sample, digit,
-                                          row, from % kSide);
+          const double raw = warped_pixel(p, stream, half, sample, digit, row, from % kSide);
           const int64_t at = row * 2 * kSide + from;
           value = (raw / 255.0 - static_cast<double>(mean[at])) * static_cast<double>(inv_std[at]);
         }

@@ -15,6 +15,7 @@ DIGITS = 12
 PAIRS = 40
 
 AFFINE: dict[str, Any] = {"rotate": 0.3, "scale": 0.2, "shear": 0.3, "translate": 3.0}
+ELASTIC: dict[str, Any] = {"elastic": 4.0}
 JITTER: dict[str, Any] = {"shift": 4, "contrast": 0.1, "brightness": 0.1, "clip": 3.0}
 CHOICES: list[dict[str, Any]] = [
     {},
@@ -30,6 +31,8 @@ CHOICES: list[dict[str, Any]] = [
     AFFINE,
     JITTER,
     AFFINE | JITTER,
+    ELASTIC,
+    AFFINE | ELASTIC | JITTER,
 ]
 
 
@@ -61,9 +64,20 @@ def test_agrees_with_the_oracle(variant: str, options: dict[str, Any]) -> None:
     # Source coordinates reach 28·(1+shear)/(1-scale) and are made of some eight roundings; a pixel
     # changes by at most 1 from one to the next in both directions, and 1/std is at most 10. Without a
     # warp only some roundings of values below 10 are left.
-    affine = set(options) & set(AFFINE)
+    affine = set(options) & set(AFFINE | ELASTIC)
     reach = 28 * (1 + options.get("shear", 0)) / (1 - options.get("scale", 0))
-    atol = 8 * EPS * (10 + (2 * 10 * (reach + options.get("translate", 0)) if affine else 0))
+    atol = (
+        8
+        * EPS
+        * (
+            10
+            + (
+                2 * 10 * (reach + options.get("translate", 0) + options.get("elastic", 0))
+                if affine
+                else 0
+            )
+        )
+    )
     np.testing.assert_allclose(x, oracle(batch, samples, **options), rtol=0, atol=atol)
 
 
@@ -77,20 +91,21 @@ def test_without_augmentation_it_standardises(variant: str) -> None:
 
 
 def test_the_order_of_a_batch_does_not_matter(variant: str) -> None:
-    options = AFFINE | JITTER
+    options = AFFINE | ELASTIC | JITTER
     whole_batch = batch(np.arange(PAIRS), **options)
     samples = np.array([7, 7, 31, 0, 12])
     assert_same(batch(samples, **options), whole_batch[samples])
     assert_same(batch(samples[:0], **options), whole_batch[:0])
 
 
-def test_draws_depend_on_seed_step_and_row(variant: str) -> None:
+@pytest.mark.parametrize("warp", [AFFINE, ELASTIC], ids=["affine", "elastic"])
+def test_draws_depend_on_seed_step_and_row(variant: str, warp: dict[str, Any]) -> None:
     digits, pairs, mean, std = table()
     pairs[:] = pairs[0]  # the same picture in every row
     samples = np.arange(PAIRS)
 
     def run(**stream: Any) -> Array:
-        return F.input_batch(digits, pairs, samples, mean, std, **stream, **AFFINE)
+        return F.input_batch(digits, pairs, samples, mean, std, **stream, **warp)
 
     x = run(seed=1, step=1)
     assert len(np.unique(x.reshape(PAIRS, -1), axis=0)) == PAIRS
@@ -99,10 +114,11 @@ def test_draws_depend_on_seed_step_and_row(variant: str) -> None:
         assert (other != x).reshape(PAIRS, -1).any(axis=1).all()
 
 
-def test_the_two_digits_are_warped_apart(variant: str) -> None:
+@pytest.mark.parametrize("warp", [AFFINE, ELASTIC], ids=["affine", "elastic"])
+def test_the_two_digits_are_warped_apart(variant: str, warp: dict[str, Any]) -> None:
     digits, _, mean, std = table()
     x = F.input_batch(
-        digits, np.zeros((1, 2), np.int32), np.zeros(1, np.int64), 0 * mean, 0 * std + 1, **AFFINE
+        digits, np.zeros((1, 2), np.int32), np.zeros(1, np.int64), 0 * mean, 0 * std + 1, **warp
     )
     assert (x[..., :28] != x[..., 28:]).any()
 
@@ -160,15 +176,39 @@ def test_rotation_by_a_quarter_turn(variant: str) -> None:
     assert abs(angles.mean()) < 5 * 0.5 / np.sqrt(3 * 200)
 
 
+def test_elastic_displacements(variant: str) -> None:
+    """Their size, and that neighbours move together: both from the variances of the spline's weights."""
+    count, half_width = 400, 3.0
+    columns = np.tile(np.arange(28, dtype=np.uint8) * 8, (28, 1))[np.newaxis]
+    pairs = np.zeros((count, 2), np.int32)
+    ones = np.ones((28, 56), np.float32)
+    x = F.input_batch(
+        columns, pairs, np.arange(count), 0 * ones, ones / 255, elastic=half_width, seed=1
+    )
+    # Far from the edge a pixel is 8 times the column that it was looked up in.
+    moved = x[:, 0, 7:21, 7:21].astype(np.float64) / 8 - np.arange(7, 21)
+    assert np.abs(moved).max() < half_width
+    # Per axis, Σb² runs from 0.46 between nodes to 0.5 at one; uniform draws have variance e²/3.
+    deviation = half_width / np.sqrt(3) * 0.48
+    np.testing.assert_allclose(moved.std(axis=0), deviation, rtol=0.15)
+    np.testing.assert_allclose(moved.mean(axis=0), 0, atol=5 * deviation / np.sqrt(count))
+    beside, far = (moved[:, :, by:] * moved[:, :, :-by] for by in (1, 12))
+    assert beside.mean() > 0.95 * deviation**2
+    assert far.mean() < 0.5 * deviation**2
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_threads(variant: str, threads: int) -> None:
     set_num_threads(1)
-    expected = batch(np.arange(PAIRS), **AFFINE, **JITTER)
+    options = AFFINE | ELASTIC | JITTER
+    expected = batch(np.arange(PAIRS), **options)
     set_num_threads(threads)
-    assert_same(batch(np.arange(PAIRS), **AFFINE, **JITTER), expected)
+    assert_same(batch(np.arange(PAIRS), **options), expected)
 
 
-@pytest.mark.parametrize("options", [{"translate": 1e300}, {"shear": 1e300}, {"rotate": 1e300}])
+@pytest.mark.parametrize(
+    "options", [{"translate": 1e300}, {"shear": 1e300}, {"rotate": 1e300}, {"elastic": 1e300}]
+)
 def test_absurd_options_stay_inside_the_digit(variant: str, options: dict[str, Any]) -> None:
     assert np.isfinite(batch(np.arange(PAIRS), **({"rotate": 1.0} | options))).all()
 
@@ -216,6 +256,7 @@ def test_views_and_inputs_are_left_alone(variant: str) -> None:
         ("scale", 1.0, ValueError, "scale: got 1"),
         ("shear", "1", TypeError, "shear: got str"),
         ("translate", float("inf"), ValueError, "translate: got inf"),
+        ("elastic", -1.0, ValueError, "elastic: got -1"),
         ("shift", 57, ValueError, "shift: got 57, wants 0 to 56"),
         ("shift", 1.0, TypeError, "shift: got float"),
         ("contrast", -0.1, ValueError, "contrast: got -0.1"),

@@ -189,6 +189,8 @@ AUGMENTATIONS = [
     {"clip": 3.0},
     {"shift": 2, "contrast": 0.1, "brightness": 0.1, "clip": 3.0},
     {"rotate": 0.17, "scale": 0.12, "shear": 0.2, "translate": 2.0, "clip": 3.0},
+    {"elastic": 3.0},
+    {"rotate": 0.17, "translate": 2.0, "elastic": 5.0, "shift": 2},
     {"rotate": 3.0, "scale": 0.9, "translate": 28.0, "shift": 56, "contrast": 0.5},
 ]
 

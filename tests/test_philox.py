@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ Block: TypeAlias = tuple[int, int, int, int]
 WORD = 2**32 - 1
 
 # Purposes, as csrc/philox.h numbers them.
-DROPOUT, JITTER, KEYS = 0, 3, 4
+DROPOUT, JITTER, KEYS, ELASTIC = 0, 3, 4, (5, 6)
 
 # Known answers of Random123 (kat_vectors, "philox4x32 10"): counter, key, result.
 KNOWN = [
@@ -101,6 +102,25 @@ def test_jitter_draws_these_blocks(variant: str) -> None:
         assert_same(moved[sample, 0], np.tile(lit.astype(np.float32), (28, 1)))
         value = 1 + contrast * normal(first[1], first[2]) + brightness * normal(*second[:2])
         np.testing.assert_allclose(scaled[sample], value, rtol=1e-6, atol=1e-6)
+
+
+def test_elastic_draws_these_blocks(variant: str) -> None:
+    rows = np.repeat(np.arange(28, dtype=np.uint8) * 9, 28).reshape(1, 28, 28)
+    ones = np.ones((28, 56), np.float32)
+    pairs = np.zeros((6, 2), np.int32)
+    x = F.input_batch(
+        rows, pairs, np.arange(6), 0 * ones, ones / 255, elastic=2.0, seed=11, step=12
+    )
+    for sample, half in itertools.product(range(6), (0, 1)):
+        words = [w for i in range(25) for w in block(11, 12, ELASTIC[half], 25 * sample + i)]
+        nodes = (
+            np.array(words[:49]).reshape(7, 7) + 0.5
+        ) / 2**31 - 1  # of the downward displacements
+        # The middle pixel of a cell lies half way between nodes: 1/48, 23/48, 23/48, 1/48.
+        parts = np.array([1, 23, 23, 1]) / 48
+        moved = 2.0 * parts @ nodes[1:5, 2:6] @ parts
+        found = float(x[sample, 0, 10, 28 * half + 17]) / 9 - 10
+        assert found == pytest.approx(moved, abs=1e-5)
 
 
 def normal(radius: int, angle: int) -> float:

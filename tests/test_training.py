@@ -286,7 +286,8 @@ def test_batches_are_what_the_recipe_asks_for(splits: Splits, recipe: Recipe) ->
 
 
 @pytest.mark.parametrize(
-    "change", ["rotate_degrees", "scale", "shear", "translate", "shift", "contrast", "brightness"]
+    "change",
+    ["rotate_degrees", "scale", "shear", "translate", "elastic", "shift", "contrast", "brightness"],
 )
 def test_every_augmentation_reaches_the_inputs(change: str, splits: Splits, recipe: Recipe) -> None:
     none = dict.fromkeys(("rotate_degrees", "scale", "shear", "translate"), 0)

@@ -3,7 +3,7 @@
 #include <immintrin.h>
 #endif
 
-#include "../philox.h"
+#include "elastic.h"
 #include "ops.h"
 
 namespace mnist100::MNIST100_ISA {
@@ -75,14 +75,20 @@ MNIST100_INLINE Vec clamped_place(Vec x) {
   return (x > low ? below : low) + 1.0f;
 }
 
-// Row y of a warped digit: kSide floats, in whole vectors, which may write up to kLanes - 1 more.
-MNIST100_INLINE void warp_row(const Affine& a, const Quads& quads, int y, float* out) {
+// Row y of a warped digit: kSide floats, in whole vectors, which may write up to kLanes - 1 more. `bend` is
+// added to where the affine map looks, or null.
+MNIST100_INLINE void warp_row(const Affine& a, const Quads& quads, int y, const Bend* bend, float* out) {
   const float v = static_cast<float>(y) - kCentre - a.move_y;
   const float row_y = a.yy * v + kCentre, row_x = a.xy * v + kCentre;
 #pragma GCC unroll 8
   for (int x = 0; x < kSide; x += kLanes) {
     const Vec u = to_float(ints_from(x, 1)) - (kCentre + a.move_x);
-    const Vec sy = clamped_place(row_y + a.yx * u), sx = clamped_place(row_x + a.xx * u);
+    Vec at_y = row_y + a.yx * u, at_x = row_x + a.xx * u;
+    if (bend) {
+      at_y += load(bend->y + x);
+      at_x += load(bend->x + x);
+    }
+    const Vec sy = clamped_place(at_y), sx = clamped_place(at_x);
     const IntVec iy = __builtin_convertvector(sy, IntVec), ix = __builtin_convertvector(sx, IntVec);
     const Vec fy = sy - to_float(iy), fx = sx - to_float(ix);
     const IntVec quad = gather(quads.at, iy * kStride + ix);
@@ -94,13 +100,17 @@ MNIST100_INLINE void warp_row(const Affine& a, const Quads& quads, int y, float*
   }
 }
 
-// Two digits -> rows of kWidth floats.
-void warp_pair(const Affine affine[2], const uint8_t* const digits[2], float* out) {
+// Two digits -> rows of kWidth floats; `fields` are of displacements by `spline`, or null.
+void warp_pair(const Affine affine[2], const Field* fields, const Spline& spline,
+               const uint8_t* const digits[2], float* out) {
   Quads quads[2];
   for (int half = 0; half < 2; ++half) make_quads(digits[half], quads[half]);
   for (int y = 0; y < kSide; ++y)  // what a row writes beyond its end, the next one overwrites
-    for (int half = 0; half < 2; ++half)
-      warp_row(affine[half], quads[half], y, out + y * kWidth + half * kSide);
+    for (int half = 0; half < 2; ++half) {
+      Bend bend;
+      if (fields) bend_row(spline, fields[half], y, bend);
+      warp_row(affine[half], quads[half], y, fields ? &bend : nullptr, out + y * kWidth + half * kSide);
+    }
 }
 
 void copy_pair(const uint8_t* const digits[2], float* out) {
@@ -155,6 +165,7 @@ struct Maker {
   const uint8_t* digits;
   const int32_t* pairs;
   const float *mean, *inv_std;
+  Spline spline;
 
   const uint8_t* digit(int64_t sample, int half) const {
     return digits + int64_t{pairs[2 * sample + half]} * kSide * kSide;
@@ -164,9 +175,14 @@ struct Maker {
     const InputParams& p = params;
     const uint8_t* const two[2] = {digit(sample, 0), digit(sample, 1)};
     float pair[kSide * kWidth + kLanes];
-    if (p.rotate != 0 || p.scale != 0 || p.shear != 0 || p.translate != 0) {
+    if (p.rotate != 0 || p.scale != 0 || p.shear != 0 || p.translate != 0 || p.elastic != 0) {
       const Affine affine[2] = {draw(p, stream, kAffineLeft, sample), draw(p, stream, kAffineRight, sample)};
-      warp_pair(affine, two, pair);
+      Field fields[2];
+      if (p.elastic != 0) {
+        draw_field(p.elastic, stream, kElasticLeft, sample, fields[0]);
+        draw_field(p.elastic, stream, kElasticRight, sample, fields[1]);
+      }
+      warp_pair(affine, p.elastic != 0 ? fields : nullptr, spline, two, pair);
     } else {
       copy_pair(two, pair);
     }
@@ -181,7 +197,7 @@ struct Maker {
 
 void input_batch(int64_t n, const InputParams& p, Stream stream, const uint8_t* digits, const int32_t* pairs,
                  const int64_t* samples, const float* mean, const float* inv_std, float* y, int threads) {
-  const Maker maker = {p, stream, digits, pairs, mean, inv_std};
+  const Maker maker = {p, stream, digits, pairs, mean, inv_std, make_spline()};
   parallel_ranges(n, 8, threads, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       if (i + 1 < n)  // the digits lie anywhere in a table much larger than the cache

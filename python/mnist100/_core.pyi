@@ -106,6 +106,7 @@ def input_batch(
     scale: float,
     shear: float,
     translate: float,
+    elastic: float,
     shift: int,
     contrast: float,
     brightness: float,

@@ -147,6 +147,7 @@ class Operations(Protocol):
         scale: float = 0.0,
         shear: float = 0.0,
         translate: float = 0.0,
+        elastic: float = 0.0,
         shift: int = 0,
         contrast: float = 0.0,
         brightness: float = 0.0,

@@ -62,6 +62,7 @@ def input_batch(
     scale: float = 0.0,
     shear: float = 0.0,
     translate: float = 0.0,
+    elastic: float = 0.0,
     shift: int = 0,
     contrast: float = 0.0,
     brightness: float = 0.0,
@@ -79,6 +80,8 @@ def input_batch(
     clip : results are limited to ±clip; 0 for no limit
     rotate, scale, shear, translate : half-widths of the uniform draws of an affine map, one map a digit,
         about its centre: radians, fraction of each axis, fraction, pixels; bilinear, zeros outside
+    elastic : half-width, in pixels, of the uniform displacements at 7x7 nodes 7 pixels apart whose cubic
+        B-spline then bends each digit (about 0.29 · elastic in root mean square, along each axis)
     shift : the standardised pair moves sideways by a whole number of pixels from -shift to shift;
         vacated columns are 0
     contrast, brightness : then x · (1 + N(0, contrast)) + N(0, brightness), one draw of each a sample
@@ -110,6 +113,7 @@ def input_batch(
         check.real("scale", scale, 0, 0.9),
         check.real("shear", shear, 0),
         check.real("translate", translate, 0),
+        check.real("elastic", elastic, 0),
         check.integer("shift", shift, 0, 56),
         check.real("contrast", contrast, 0),
         check.real("brightness", brightness, 0),

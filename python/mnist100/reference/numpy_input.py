@@ -20,6 +20,7 @@ def input_batch(
     scale: float = 0.0,
     shear: float = 0.0,
     translate: float = 0.0,
+    elastic: float = 0.0,
     shift: int = 0,
     contrast: float = 0.0,
     brightness: float = 0.0,
@@ -28,10 +29,11 @@ def input_batch(
 ) -> Array:
     """Standardised, optionally augmented samples of a pair table: float32 (n, 1, 28, 56)."""
     sides = []
-    for side, purpose in enumerate((philox.AFFINE_LEFT, philox.AFFINE_RIGHT)):
+    for side in (0, 1):
         images = digits[pairs[samples, side]].astype(np.float32)  # (n, 28, 28)
-        if rotate or scale or shear or translate:
-            bits = _two_blocks(samples, purpose, seed, step)
+        if rotate or scale or shear or translate or elastic:
+            bits = _blocks(samples, 2, philox.AFFINE[side], seed, step)
+            nodes = philox.uniform(_blocks(samples, 25, philox.ELASTIC[side], seed, step), elastic)
             images = warp(
                 images,
                 angle=philox.uniform(bits[0], rotate),
@@ -40,10 +42,11 @@ def input_batch(
                 shear=philox.uniform(bits[3], shear),
                 move_y=philox.uniform(bits[4], translate),
                 move_x=philox.uniform(bits[5], translate),
+                nodes=nodes[:98].T.reshape(-1, 2, 7, 7),
             )
         sides.append(images)
     x = (np.concatenate(sides, axis=2) / 255 - mean) / std  # (n, 28, 56)
-    bits = _two_blocks(samples, philox.JITTER, seed, step)
+    bits = _blocks(samples, 2, philox.JITTER, seed, step)
     if shift:
         # The high half of a product maps a word onto 0..2·shift.
         places = (bits[0] * np.uint64(2 * shift + 1)) >> np.uint64(32)
@@ -65,11 +68,12 @@ def warp(
     shear: Array,
     move_y: Array,
     move_x: Array,
+    nodes: Array,
 ) -> Array:
     """Affine maps of images (n, 28, 28) about their centre, one a row of the draws (n,).
 
-    Each output pixel looks its place up in the input: moved, rotated, sheared and scaled back. Bilinear
-    there, zeros outside.
+    Each output pixel looks its place up in the input: moved, rotated, sheared and scaled back, then
+    displaced by the spline of the nodes (n, 2, 7, 7). Bilinear there, zeros outside.
     """
     angle, scale_y, scale_x, shear, move_y, move_x = (
         draw[:, None, None] for draw in (angle, scale_y, scale_x, shear, move_y, move_x)
@@ -78,8 +82,10 @@ def warp(
     u = np.arange(28)[None, :] - 13.5 - move_x
     rv = np.cos(angle) * v - np.sin(angle) * u
     ru = np.sin(angle) * v + np.cos(angle) * u - shear * rv
-    y = rv / scale_y + 13.5
-    x = ru / scale_x + 13.5
+    spline = _spline()
+    bend = np.einsum("iy,naij,jx->anyx", spline, nodes, spline)
+    y = rv / scale_y + 13.5 + bend[0]
+    x = ru / scale_x + 13.5 + bend[1]
     y0, x0 = np.floor(y), np.floor(x)
     fy, fx = y - y0, x - x0
 
@@ -106,8 +112,18 @@ def shift_columns(x: Array, shifts: Array) -> Array:
     return np.where(((source >= 0) & (source < width))[:, None, :], moved, 0)
 
 
-def _two_blocks(samples: Array, purpose: int, seed: int, step: int) -> Array:
-    """The eight words of each sample: uint64 (8, n)."""
-    index = 2 * samples.astype(np.uint64)
-    blocks = [philox.words(index + np.uint64(i), purpose, seed=seed, step=step) for i in (0, 1)]
+def _spline() -> Array:
+    """Each node's part at each pixel of the cubic B-spline: (7, 28), nodes from pixel -7.5 on."""
+    apart = np.abs((np.arange(28) + 0.5) / 7 - np.arange(-1, 6)[:, None])
+    tail = np.maximum(2 - apart, 0) ** 3 / 6
+    parts: Array = tail - 4 * np.maximum(1 - apart, 0) ** 3 / 6
+    return parts
+
+
+def _blocks(samples: Array, count: int, purpose: int, seed: int, step: int) -> Array:
+    """The 4·count words of each sample: uint64 (4·count, n)."""
+    index = np.uint64(count) * samples.astype(np.uint64)
+    blocks = [
+        philox.words(index + np.uint64(i), purpose, seed=seed, step=step) for i in range(count)
+    ]
     return np.concatenate(blocks)

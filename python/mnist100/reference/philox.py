@@ -10,7 +10,8 @@ import numpy as np
 from mnist100._checks import Array
 
 # What a block of bits is for; two purposes never share a counter.
-DROPOUT, AFFINE_LEFT, AFFINE_RIGHT, JITTER = range(4)
+DROPOUT, JITTER = 0, 3
+AFFINE, ELASTIC = (1, 2), (5, 6)  # of the left digit, of the right one
 
 _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)

@@ -49,6 +49,7 @@ def augmentation(recipe: Recipe) -> dict[str, Any]:
         "scale": recipe.scale,
         "shear": recipe.shear,
         "translate": recipe.translate,
+        "elastic": recipe.elastic,
         "shift": recipe.shift,
         "contrast": recipe.contrast,
         "brightness": recipe.brightness,

@@ -64,6 +64,7 @@ _RULES: dict[str, _Rule] = {
     "scale": _number("a number from 0 to 0.9", lambda value: 0 <= value <= 0.9),
     "shear": _NOT_NEGATIVE,
     "translate": _number("a number from 0 to 28", lambda value: 0 <= value <= 28),
+    "elastic": _number("a number from 0 to 28", lambda value: 0 <= value <= 28),
     "shift": _whole(0, 56),
     "contrast": _NOT_NEGATIVE,
     "brightness": _NOT_NEGATIVE,
@@ -100,6 +101,9 @@ class Recipe:
     rotate_degrees, scale, shear, translate
         Random affine map of each digit: bounds of uniform draws of the angle (degrees), of the
         relative change of size, of the shear (unitless) and of the offset (pixels).
+    elastic
+        Random bending of each digit: bound of uniform draws of displacements (pixels) at nodes seven
+        pixels apart, with a smooth field between.
     shift
         Bound, in whole pixels, on a random horizontal shift of the standardised pair image.
     contrast, brightness
@@ -129,6 +133,7 @@ class Recipe:
     scale: float
     shear: float
     translate: float
+    elastic: float
     shift: int
     contrast: float
     brightness: float
