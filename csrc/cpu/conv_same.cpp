@@ -1,5 +1,6 @@
 // Stride-1 convolution with "same" padding on zero-padded NHWC, forward and backward, no pool behind it.
 #include "conv_gradient.h"
+#include "winograd_gradient.h"
 
 namespace mnist100::MNIST100_ISA {
 namespace {
@@ -22,6 +23,46 @@ void gate(const ConvSameShape& s, const float* dy, const float* y, const PaddedS
     store(db + o, load(db + o) + sum);
   }
 }
+
+struct Backward {
+  const ConvSameShape& s;
+  const float *dy, *x, *y, *w;
+  float *dx, *dw, *db;
+  int threads;
+
+  // `transformed`: the weight gradient by Winograd's way. Returns false where that has failed.
+  bool run(bool transformed) const {
+    const int64_t ocp = round_up(s.oc, kLanes);
+    const PaddedShape d = {1, ocp, s.h, s.w, s.kh / 2, s.kw / 2};
+    const WinogradGradient winograd = {s.x(), d};
+    ConvPlan flipped = input_gradient(d, s.x(), s.kh, s.kw);
+    const Partials parts(s.n, transformed ? winograd.sums() : s.kh * s.kw * s.c * ocp, ocp);
+    const int64_t sample_size = round_up(d.sample(), 16);
+    const int64_t worker_size =
+        sample_size + max_of(flipped.worker_floats(), transformed ? winograd.scratch_floats() : 0);
+    float* block = scratch_floats(parts.floats() + flipped.floats() + threads * worker_size);
+    float* weights = block + parts.floats();
+    float* workers = weights + flipped.floats();
+    for (int i = 0; i < threads; ++i)  // borders and channels beyond oc stay zero
+      __builtin_memset(workers + i * worker_size, 0, sizeof(float) * static_cast<size_t>(d.sample()));
+    if (dx) pack_flipped(flipped, s.oc, s.c, w, weights);
+    const float* sums =
+        parts.run(s.n, block, threads, [&](int64_t n, float* dw_part, float* db_part, int worker) {
+          float *d_sample = workers + worker * worker_size, *own = d_sample + sample_size;
+          const int64_t at_y = n * s.y().sample(), at_x = n * s.x().sample();
+          gate(s, dy + at_y, y ? y + at_y : nullptr, d, d_sample, db_part);
+          if (transformed)
+            winograd.add_sample(x + at_x, d_sample, dw_part, own);
+          else
+            weight_gradient(s.x(), d, x + at_x, d_sample, dw_part);
+          if (dx) flipped.run(d_sample, dx + at_x, own);
+        });
+    __builtin_memcpy(db, sums + parts.weights, sizeof(float) * static_cast<size_t>(s.oc));
+    if (transformed) return winograd.write(s.oc, sums, dw);
+    write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * ocp, ocp, dw);
+    return true;
+  }
+};
 
 }  // namespace
 
@@ -46,28 +87,9 @@ void conv_same(const ConvSameShape& s, const float* x, const float* w, const flo
 
 void conv_same_backward(const ConvSameShape& s, const float* dy, const float* x, const float* y,
                         const float* w, float* dx, float* dw, float* db, int threads) {
-  const int64_t ocp = round_up(s.oc, kLanes);
-  const PaddedShape d = {1, ocp, s.h, s.w, s.kh / 2, s.kw / 2};
-  ConvPlan flipped = input_gradient(d, s.x(), s.kh, s.kw);
-  const Partials parts(s.n, s.kh * s.kw * s.c * ocp, ocp);
-  const int64_t worker_size = round_up(d.sample(), 16) + flipped.worker_floats();
-  float* block = static_cast<float*>(scratch(
-      sizeof(float) * static_cast<size_t>(parts.floats() + flipped.floats() + threads * worker_size)));
-  float* weights = block + parts.floats();
-  float* workers = weights + flipped.floats();
-  for (int i = 0; i < threads; ++i)  // borders and channels beyond oc stay zero
-    __builtin_memset(workers + i * worker_size, 0, sizeof(float) * static_cast<size_t>(d.sample()));
-  if (dx) pack_flipped(flipped, s.oc, s.c, w, weights);
-  const float* sums =
-      parts.run(s.n, block, threads, [&](int64_t n, float* dw_part, float* db_part, int worker) {
-        float* d_sample = workers + worker * worker_size;
-        const int64_t at_y = n * s.y().sample(), at_x = n * s.x().sample();
-        gate(s, dy + at_y, y ? y + at_y : nullptr, d, d_sample, db_part);
-        weight_gradient(s.x(), d, x + at_x, d_sample, dw_part);
-        if (dx) flipped.run(d_sample, dx + at_x, d_sample + round_up(d.sample(), 16));
-      });
-  write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * ocp, ocp, dw);
-  __builtin_memcpy(db, sums + parts.weights, sizeof(float) * static_cast<size_t>(s.oc));
+  const Backward all = {s, dy, x, y, w, dx, dw, db, threads};
+  const bool transformed = s.kh == 3 && s.kw == 3 && s.c % kLanes == 0 && s.h > 1 && s.w > 1;
+  if (!transformed || !all.run(true)) all.run(false);
 }
 
 }  // namespace mnist100::MNIST100_ISA
