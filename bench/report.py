@@ -139,7 +139,9 @@ def write(findings: Findings, folder: Path) -> None:
     (folder / "RESULTS.md").write_text(text, encoding="utf-8")
     chart.write(findings.rows, "mnist100 against PyTorch and NumPy, fp32", folder)
     if folder == HERE:
-        results.update_readme(HERE.parent / "README.md", results.readme_lines(findings))
+        results.update_readme(
+            HERE.parent / "README.md", results.readme_lines(findings), results.REPORT
+        )
 
 
 def main() -> None:

@@ -27,7 +27,12 @@ GFLOP/s count the dense computation. A conv block's backward pass does only the 
 place in each 2×2 window) of the share of windows whose maximum is above zero. PyTorch's backward is one call of
 autograd with the forward pass kept."""
 
-BEGIN, END = "<!-- bench/report.py: begin -->", "<!-- bench/report.py: end -->"
+REPORT, ACCURACY = "bench/report.py", "bench/accuracy.py"  # who writes into the README
+
+
+def markers(script: str) -> tuple[str, str]:
+    """The README's lines between which a script writes."""
+    return f"<!-- {script}: begin -->", f"<!-- {script}: end -->"
 
 
 @dataclass(frozen=True)
@@ -201,18 +206,19 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def update_readme(readme: Path, lines: Sequence[str]) -> None:
-    """Put lines between the markers of a README.
+def update_readme(readme: Path, lines: Sequence[str], script: str) -> None:
+    """Put lines between the markers of a script in a README.
 
     Raises
     ------
     ValueError
         If it has no such markers.
     """
+    first, last = markers(script)
     text = readme.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"{readme}: got no markers, wants {BEGIN} and {END}")
+        raise ValueError(f"{readme}: got no markers, wants {first} and {last}")
     body = "\n".join(["", "", *lines, "", ""])
     readme.write_text(before + begin + body + end + after, encoding="utf-8")

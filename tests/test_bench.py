@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import accuracy
 import chart
 import report
 import results
@@ -179,22 +181,46 @@ def test_the_document(findings: Findings) -> None:
 
 def test_the_readme_is_changed_between_its_markers(tmp_path: Path, findings: Findings) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"above\n{results.BEGIN}\nstale\n{results.END}\nbelow\n", encoding="utf-8")
+    begin, end = results.markers(results.REPORT)
+    readme.write_text(f"above\n{begin}\nstale\n{end}\nbelow\n", encoding="utf-8")
     for _ in range(2):
-        results.update_readme(readme, results.readme_lines(findings))
+        results.update_readme(readme, results.readme_lines(findings), results.REPORT)
         text = readme.read_text(encoding="utf-8")
-        assert text.startswith(f"above\n{results.BEGIN}\n")
-        assert text.endswith(f"\n{results.END}\nbelow\n")
+        assert text.startswith(f"above\n{begin}\n")
+        assert text.endswith(f"\n{end}\nbelow\n")
         assert "stale" not in text
         assert text.count("training step") == 1
     readme.write_text("no markers", encoding="utf-8")
     with pytest.raises(ValueError, match="got no markers"):
-        results.update_readme(readme, ["x"])
+        results.update_readme(readme, ["x"], results.REPORT)
 
 
-def test_our_readme_has_the_markers() -> None:
+@pytest.mark.parametrize("script", [results.REPORT, results.ACCURACY])
+def test_our_readme_has_the_markers(script: str) -> None:
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    assert text.index(results.BEGIN) < text.index(results.END)
+    begin, end = results.markers(script)
+    assert text.index(begin) < text.index(end)
+
+
+def test_the_table_of_accuracies() -> None:
+    runs = [
+        accuracy.Outcome(test=0.98, dev=0.97, wall=90.0, training=70.0),
+        accuracy.Outcome(test=0.99, dev=0.98, wall=100.0, training=72.0),
+    ]
+    head, _, *rows = accuracy.lines({"default": runs, "fast": runs[:1]})
+    assert "seed 1" in head
+    assert "**98.50 %** ± 0.71" in rows[0]
+    assert rows[0].endswith("| 97.50 % | 71 s | 95 s |")
+    assert len({line.count("|") for line in (head, *rows)}) == 1
+
+
+def test_a_run_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
+    run = tmp_path / "default-3"
+    run.mkdir()
+    (run / "history.csv").write_text("epoch,seconds\n1,2.5\n2,3.5\n", encoding="utf-8")
+    told = {"accuracy": 0.5, "dev_accuracy": 0.25, "seconds": 9.0}
+    (tmp_path / "default-3.json").write_text(json.dumps(told), encoding="utf-8")
+    assert accuracy.outcome("default", 3, tmp_path) == accuracy.Outcome(0.5, 0.25, 9.0, 6.0)
 
 
 def test_the_chart_is_drawn_alike_twice(tmp_path: Path, findings: Findings) -> None:

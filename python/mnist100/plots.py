@@ -19,6 +19,7 @@ from matplotlib.ticker import (
 )
 
 from mnist100.files import atomic_writer
+from mnist100.shifts import ShiftAccuracies
 from mnist100.training.history import EpochRecord
 
 # Okabe and Ito's palette for colour-blind readers, without its yellow, which paper swallows. In black
@@ -121,6 +122,35 @@ def comparison(runs: Mapping[str, Sequence[EpochRecord]]) -> Figure:
         for axes in (dev, gap):
             _empty(axes)
     figure.legend(*loss.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
+    return figure
+
+
+def shift_curves(found: Mapping[str, ShiftAccuracies], dataset: str) -> Figure:
+    """Draw accuracy against the shift of the image, across and down.
+
+    Parameters
+    ----------
+    found
+        What was measured of each model, by the name to call it; at least one.
+    dataset
+        What it was measured on.
+    """
+    figure = new_figure(9, 4.2, f"Accuracy on {dataset} when the image moves")
+    panels = figure.subplots(1, 2, sharey=True)
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.82, wspace=0.06)
+    looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), itertools.cycle(DASHES))
+    for (name, one), (colour, marker, dash) in zip(found.items(), looks, strict=False):
+        look = {"color": colour, "marker": marker, "linestyle": dash, "label": name, **_SHARED}
+        for axes, accuracies in zip(panels, (one.across, one.down), strict=True):
+            axes.plot(list(accuracies), list(accuracies.values()), **look)
+    for axes, title in zip(panels, ("pixels to the right", "pixels down"), strict=True):
+        axes.set_xlabel(title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(visible=True, color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_ylim(0, 1)
+        _percent(axes)
+    panels[0].legend(loc="lower center")
     return figure
 
 

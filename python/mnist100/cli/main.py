@@ -30,6 +30,7 @@ COMMANDS = {
     "lr-sweep": "compare learning rates on dev",
     "random-search": "draw learning rates and L2 strengths at random and compare them on dev",
     "auto-train": "search at random, then train the network with the best values and test it",
+    "shifts": "measure trained networks on test images that have moved",
     "plot": "draw the curves of one run or several",
     "info": "show version, instruction sets, threads and compiler",
 }
