@@ -152,6 +152,7 @@ struct Kernels {
 
   // y.interior = max over each 2x2 window of relu(conv(x, w) + b); y.border = 0.
   // argmax (n,ph,pw,oc), 0..3: place of the first maximum in its window, row-major. w (oc,c,kh,kw).
+  // Results of one window that are equal but for rounding may come out in either order.
   void (*conv_block)(const ConvBlockShape&, const T* x, const T* w, const T* b, T* y, uint8_t* argmax,
                      int threads);
   // dy in y's layout (border ignored); x, y, argmax as the forward pass left them. A gradient passes

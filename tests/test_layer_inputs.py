@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mnist100 import _core, layers, optim
 from mnist100 import functional as F  # noqa: N812
-from mnist100 import layers
 from mnist100.batch_norm import BatchNormReLU
 from mnist100.halves import Halves, PairLogits
 from mnist100.layers import Activation, Layer, Padded, to_nchw, to_padded
@@ -117,6 +118,49 @@ def test_caches_of_another_function() -> None:
         F.conv_block_backward(dy, None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^cache: got tuple .*, wants the NormCache that"):
         F.batch_norm_relu_backward(dy, (1, 2))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("channels", [(1, 16), (3, 5), (16, 32)])
+@pytest.mark.parametrize("place", [4, 255])
+def test_places_that_are_none(variant: str, channels: tuple[int, int], place: int) -> None:
+    c, oc = channels
+    x, w = draws(2, c, 8, 8), draws(oc, c, 3, 3, seed=1)
+    y, cache = F.conv_block(x, w, draws(oc, seed=2))
+    spoilt = np.full_like(cache.argmax, place)
+    with pytest.raises(ValueError, match=rf"^cache\.argmax: got a value of {place}, wants 0 to 3"):
+        F.conv_block_backward(y, dataclasses.replace(cache, argmax=spoilt))
+    # The kernel itself, which trusts it, still reads nothing outside its arrays.
+    dx, dw, _ = _core.conv_block_backward(
+        np.ones_like(cache.y), cache.x, cache.y, spoilt, w, cache.y_border, True
+    )
+    assert dx is not None
+    assert np.abs(_core.unpad_nhwc(dx, (1, 1))).max() < 1e4
+    assert np.abs(dw).max() < 1e4
+
+
+def test_places_in_a_normalised_window_that_are_none() -> None:
+    c = np.ones(3, np.float32)
+    y, cache = F.batch_norm_relu(X, 0 * c, c, c, c, pool=True)
+    assert cache.argmax is not None
+    spoilt = dataclasses.replace(cache, argmax=np.full_like(cache.argmax, 7))
+    with pytest.raises(ValueError, match=r"^cache\.argmax: got a value of 7"):
+        F.batch_norm_relu_backward(y, spoilt)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Linear("a", 3, 3, dtype=int), "dtype: got int64, wants float32"),
+        (lambda: layers.ConvBlock("a", 3, 3, dtype=np.float16), "dtype: got float16, wants"),
+        (lambda: layers.Conv2d("a", 3, 3, 3, dtype="foo"), "dtype: got str 'foo', wants float32"),
+        (lambda: BatchNormReLU("a", 3, dtype=">f4"), "dtype: got >f4, wants float32"),
+        (lambda: layers.Sequential([1, 2]), "layers: got int 1, wants layers only"),  # type: ignore[list-item]
+        (lambda: optim.Adam([1]), "parameters: got int 1, wants Parameters only"),  # type: ignore[list-item]
+    ],
+)
+def test_what_a_layer_is_made_of(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}"):
+        make()
 
 
 def test_more_than_any_memory(variant: str) -> None:

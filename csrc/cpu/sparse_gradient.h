@@ -17,11 +17,11 @@ struct PooledGradient {
 
 // kLanes channels of a window.
 struct LiveVec {
-  Vec gradient;  // 0 where dead
-  IntVec live, place;
+  Vec gradient;        // 0 where dead
+  IntVec live, place;  // the place within 0..3 whatever the byte: it becomes an address
 
   MNIST100_INLINE LiveVec(const float* dy, const float* y, const uint8_t* argmax)
-      : live(load(y) > Vec{}), place(widen(argmax)) {
+      : live(load(y) > Vec{}), place(widen(argmax) & 3) {
     gradient = live ? load(dy) : Vec{};
   }
 };
@@ -270,7 +270,7 @@ void input_gradient_1(const PooledGradient& g, const float* placed, float* dx) {
       const uint8_t* places = g.argmax + (py * s.pw() + px) * s.oc;
       for (int64_t o = 0; o < s.oc; ++o) {
         const float gradient = g.y[at_y + o] > 0 ? g.dy[at_y + o] : 0.0f;
-        const float* taps = placed + (places[o] * s.oc + o) * 16;
+        const float* taps = placed + ((places[o] & 3) * s.oc + o) * 16;
 #pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) sum[i] += gradient * load_quad(taps + 4 * i);
       }

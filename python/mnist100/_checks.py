@@ -104,6 +104,17 @@ def apart(name: str, value: Array, **others: Array) -> None:
             raise fail(name, f"memory that overlaps {other}", "memory of its own")
 
 
+def floating(name: str, value: npt.DTypeLike) -> np.dtype[Any]:
+    """The dtype of a layer's weights."""
+    try:
+        found = np.dtype(value)
+    except TypeError as error:
+        raise fail_type(name, describe(value), "float32 or float64") from error
+    if found not in FLOATS or not found.isnative:
+        raise fail_type(name, found, "float32 or float64")
+    return found
+
+
 def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     """A Python or NumPy integer in [low, high]."""
     if isinstance(value, bool):
@@ -211,6 +222,12 @@ def cache(name: str, value: object, kind: type, maker: str) -> None:
     """Refuses what is not the cache that a forward pass returned."""
     if not isinstance(value, kind):
         raise fail_type(name, describe(value), f"the {kind.__name__} that {maker} returned")
+
+
+def places(name: str, value: Array) -> None:
+    """Refuses what is no place in a 2x2 window."""
+    if value.size and value.max() > 3:
+        raise fail(name, f"a value of {value.max()}", "0 to 3, places in a window")
 
 
 def window(

@@ -44,6 +44,7 @@ class BatchNormReLU(Layer):
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         c = check.integer("channels", channels, 1)
+        dtype = check.floating("dtype", dtype)
         self.pool = pool
         self.border = check.pair("border", border, 0)
         self.gamma, self.beta = self.parameters = (

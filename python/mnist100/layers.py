@@ -331,6 +331,9 @@ class Sequential(Layer):
         self.layers = tuple(layers)
         if not self.layers:
             raise check.fail("layers", "none", "at least one layer")
+        for layer in self.layers:
+            if not isinstance(layer, Layer):
+                raise check.fail_type("layers", check.describe(layer), "layers only")
         self.parameters = [p for layer in self.layers for p in layer.parameters]
         self.buffers = [b for layer in self.layers for b in layer.buffers]
         # Before the first parameter a gradient is of no use but to the caller.

@@ -25,6 +25,9 @@ class Optimizer:
         self, parameters: Sequence[Parameter], lr: float, reg_lambda: float, ops: Operations
     ) -> None:
         self.parameters = list(parameters)
+        for parameter in self.parameters:
+            if not isinstance(parameter, Parameter):
+                raise check.fail_type("parameters", check.describe(parameter), "Parameters only")
         self.lr = check.real("lr", lr, 0)
         self.reg_lambda = check.real("reg_lambda", reg_lambda, 0)
         self.ops = ops

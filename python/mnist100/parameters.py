@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from . import _checks as check
 from . import functional as F  # noqa: N812
 from ._checks import Array
 
@@ -24,6 +25,10 @@ class Parameter:
 
     def __post_init__(self) -> None:
         self.grad = np.zeros_like(self.value)
+
+    def drop_grad(self) -> None:
+        """Give the gradient's memory back; zeros of no memory stand in until the next backward pass."""
+        self.grad = np.broadcast_to(np.zeros((), self.value.dtype), self.value.shape)
 
 
 @dataclass(slots=True)
@@ -48,6 +53,7 @@ def weights(
     name: str, shape: tuple[int, ...], seed: int, stream: int, dtype: npt.DTypeLike
 ) -> tuple[Parameter, Parameter]:
     """The weight and the bias of a layer at their start: He and zero."""
+    dtype = check.floating("dtype", dtype)
     weight = he_normal(shape, seed=seed, stream=stream, dtype=dtype)
     return (
         Parameter(f"{name}_W", weight, decay=True),

@@ -105,6 +105,7 @@ def conv_block_backward(
 ) -> tuple[Array | None, Array, Array]:
     """Gradients (dx, dw, db) of `conv_block` for dy (n, oc, h//2, w//2); dx is None unless `need_dx`."""
     check.cache("cache", cache, BlockCache, "conv_block")
+    check.places("cache.argmax", cache.argmax)
     n, h, w, oc = cache.argmax.shape
     dy = check.shaped("dy", dy, (n, oc, h, w), cache.x.dtype)
     padded = _core.pad_nhwc(dy, cache.y_border)

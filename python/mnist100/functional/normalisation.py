@@ -80,6 +80,8 @@ def batch_norm_relu_backward(dy: Array, cache: NormCache) -> tuple[Array, Array,
     dy has the shape of y. dx includes the way by mean and variance, which are functions of x.
     """
     check.cache("cache", cache, NormCache, "batch_norm_relu")
+    if cache.argmax is not None:
+        check.places("cache.argmax", cache.argmax)
     dy = check.shaped("dy", dy, cache.y_shape, cache.x.dtype)
     dx, dgamma, dbeta = _core.batch_norm_relu_backward(
         _core.pad_nhwc(dy, _PLAIN),

@@ -25,6 +25,8 @@ def train_step(model: Model, optimizer: Optimizer, x: Array, labels: Array) -> f
     cross_entropy = SoftmaxCrossEntropy(model.ops)
     loss, dlogits = cross_entropy(to_nchw(logits), labels)
     loss += optimizer.reg_loss(len(x))
+    for parameter in optimizer.parameters:
+        parameter.drop_grad()  # its memory is what this step's gradients are written to
     model.net.backward(dlogits, caches, need_dx=False)
     optimizer.step(len(x))
     return loss
