@@ -192,7 +192,7 @@ def test_a_file_of_many_entries_is_not_read(saved: Path) -> None:
 def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     save_model(trained("siamese"), path)
-    rewrite(path, bn2_var=np.full((16, 1), -1e-3))
+    rewrite(path, bn2_var=np.full((32, 1), -1e-3))
     refused(path, "bn2_var has a value below 0")
     rewrite(path, bn2_var=None)
     refused(path, "no entry bn2_var")

@@ -42,21 +42,18 @@ SHAPES = {
         "conv1_W": (16, 1, 3, 3),
         "bn1_gamma": (16,),
         "bn1_beta": (16,),
-        "conv2_W": (16, 16, 3, 3),
-        "bn2_gamma": (16,),
-        "bn2_beta": (16,),
-        "conv3_W": (32, 16, 3, 3),
+        "conv2_W": (32, 16, 3, 3),
+        "bn2_gamma": (32,),
+        "bn2_beta": (32,),
+        "conv3_W": (32, 32, 3, 3),
         "bn3_gamma": (32,),
         "bn3_beta": (32,),
-        "conv4_W": (32, 32, 3, 3),
-        "bn4_gamma": (32,),
-        "bn4_beta": (32,),
-        "conv5_W": (64, 32, 3, 3),
+        "conv4_W": (64, 32, 3, 3),
+        "bn4_gamma": (64,),
+        "bn4_beta": (64,),
+        "conv5_W": (64, 64, 3, 3),
         "bn5_gamma": (64,),
         "bn5_beta": (64,),
-        "conv6_W": (64, 64, 3, 3),
-        "bn6_gamma": (64,),
-        "bn6_beta": (64,),
         "fc1_W": (10, 576),
         "fc1_b": (10,),
     },
@@ -93,13 +90,13 @@ def test_parameters(architecture: str) -> None:
         else:
             assert (p.value == (1 if p.name.endswith("_gamma") else 0)).all()
     count = sum(p.value.size for p in model.parameters())
-    assert count == {"cnn": 833_572, "mlp": 960_356, "siamese": 77_786}[architecture]
+    assert count == {"cnn": 833_572, "mlp": 960_356, "siamese": 75_450}[architecture]
 
 
 def test_tensors_are_parameters_and_buffers() -> None:
     model = models.siamese()
     buffers = {b.name: b.value for b in model.net.buffers}
-    assert list(buffers) == [f"bn{i}_{kind}" for i in range(1, 7) for kind in ("mean", "var")]
+    assert list(buffers) == [f"bn{i}_{kind}" for i in range(1, 6) for kind in ("mean", "var")]
     for name, value in buffers.items():
         assert value.dtype == np.float32
         assert (value == name.endswith("_var")).all()

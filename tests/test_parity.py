@@ -40,8 +40,8 @@ TERMS = {
         * 4
         * 28
         * 28  # every statistic is a sum over that many pixels at first
-        for layer, kinds in [(f"conv{i}", "W") for i in range(1, 7)]
-        + [(f"bn{i}", ("gamma", "beta")) for i in range(1, 7)]
+        for layer, kinds in [(f"conv{i}", "W") for i in range(1, 6)]
+        + [(f"bn{i}", ("gamma", "beta")) for i in range(1, 6)]
         + [("fc1", "Wb")]
         for kind in kinds
     },
@@ -85,12 +85,12 @@ def torch_siamese(
     f = torch.nn.functional
     running = iter(buffers)
     x = torch.stack([x[..., :28], x[..., 28:]], dim=1).flatten(0, 1)
-    for place in range(6):
+    for place in range(5):
         x = f.conv2d(x, next(tensors), padding=1)
         mean, var = (next(running), next(running)) if buffers else (None, None)
         gamma, beta = next(tensors), next(tensors)
         x = torch.relu(f.batch_norm(x, mean, var, gamma, beta, training=not buffers))
-        x = f.max_pool2d(x, 2) if place % 2 else x
+        x = f.max_pool2d(x, 2) if place in (0, 2, 4) else x
     x = x.flatten(1)
     scores = f.linear(x * scales[0] if scales else x, *tensors)
     return (scores[0::2, :, None] + scores[1::2, None, :]).flatten(1)

@@ -121,10 +121,10 @@ def with_weights(source: str, arrays: dict[str, Array], architecture: object) ->
 
 
 def _options(source: str, arrays: dict[str, Array], architecture: str) -> dict[str, Any]:
-    """What makes an architecture as wide as its arrays: the output channels of every other convolution."""
+    """What makes an architecture as wide as its arrays: the output channels of each stage's first convolution."""
     if architecture != "siamese":
         return {}
-    convolutions = (arrays.get(f"conv{number}_W") for number in (1, 3, 5, 7))
+    convolutions = (arrays.get(f"conv{number}_W") for number in (1, 2, 4, 6))
     channels = [len(w) for w in convolutions if w is not None and w.ndim == 4]
     if channels and max(channels) > MAX_CHANNELS:
         raise ModelFileError(f"{source}: {max(channels)} channels, at most {MAX_CHANNELS} allowed")
