@@ -183,7 +183,11 @@ def test_json_is_alone_on_standard_output(folder: Path, tmp_path: Path) -> None:
         ("--seed", "-1", "a whole number from 0"),
         ("--threads", "0", "a whole number from 1"),
         ("--model", "resnet", "cnn or mlp"),
-        ("--recipe", "refrence", "default, reference, siamese or an existing TOML file"),
+        (
+            "--recipe",
+            "refrence",
+            "default, reference, fast, cnn-best, best or an existing TOML file",
+        ),
         ("--out", "", "a folder"),
         ("--dataset", "", "auto, mnist, digits or a folder"),
     ],

@@ -13,6 +13,7 @@ from mnist100.training.recipes import BUILT_IN, KEYS, parse
 
 ORIGIN = {
     "model": "cnn",
+    "channels": "16-32-64",
     "epochs": 20,
     "batch_size": 256,
     "learning_rate": 1e-3,
@@ -140,7 +141,7 @@ def test_a_file_that_is_not_toml_is_refused(content: bytes, tmp_path: Path) -> N
 
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match="got 'refrence', wants default, reference, siamese or an"
+        RecipeError, match="got 'refrence', wants default, reference, fast, cnn-best, best or an"
     ):
         load_recipe("refrence")
     with pytest.raises(RecipeError, match="cannot be read"):
@@ -164,7 +165,26 @@ def test_parse_reads_the_keys_type() -> None:
             parse(key, text)
 
 
-def test_siamese_is_the_default_but_for_its_network() -> None:
-    default, siamese = load_recipe("default").as_dict(), load_recipe("siamese").as_dict()
-    changed = {key for key in KEYS if siamese[key] != default[key]}
-    assert changed == {"model", "learning_rate", "dropout", "std_floor"}
+def test_whose_network_the_others_train() -> None:
+    assert load_recipe("cnn-best").model == ORIGIN["model"]
+    for name in ("fast", "best"):
+        recipe = load_recipe(name)
+        assert recipe.model == "siamese"
+        widths = [int(width) for width in recipe.channels.split("-")]
+        convolutions = [p for p in recipe.network(1).parameters() if p.name.startswith("conv")]
+        assert sorted({len(p.value) for p in convolutions}) == sorted(set(widths))
+
+
+def test_the_network_is_of_the_recipe_and_the_seed() -> None:
+    recipe = load_recipe("fast").replace(channels="3-20")
+    first, again, other = (recipe.network(seed).parameters() for seed in (5, 5, 6))
+    assert [p.value.shape for p in first[::3][:3]] == [(3, 1, 3, 3), (20, 3, 3, 3), (20, 20, 3, 3)]
+    assert all((a.value == b.value).all() for a, b in zip(first, again, strict=True))
+    assert (first[0].value != other[0].value).any()
+    assert load_recipe("default").replace(channels="7").network(1).architecture == "cnn"
+
+
+@pytest.mark.parametrize("channels", ["", "0", "16-", "16,32", "257", "1-2-3-4-5", "016", "x"])
+def test_channels_are_refused(channels: str) -> None:
+    with pytest.raises(RecipeError, match=r"channels: got '.*', wants one to four whole numbers"):
+        load_recipe("best").replace(channels=channels)

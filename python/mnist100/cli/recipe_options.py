@@ -11,6 +11,7 @@ from mnist100.training import recipes
 
 _OPTIONS = {
     "model": "the network",
+    "channels": "widths of the siamese network, like 16-32-64",
     "epochs": "passes over the training pairs, at most",
     "batch_size": "pairs in one step",
     "learning_rate": "Adam's rate; the peak of a one-cycle schedule",
@@ -35,8 +36,8 @@ def add_recipe(parser: argparse.ArgumentParser, *, without: Collection[str] = ()
         "--recipe",
         type=_recipe,
         metavar="NAME|FILE",
-        help="default, reference (the origin's training), siamese, a TOML file or the config.toml of a run "
-        "(default: default); the options below change single values of it",
+        help="default, reference (the origin's training), fast, cnn-best, best, a TOML file or the config.toml of a "
+        "run (default: default); the options below change single values of it",
     )
     for key in (key for key in _OPTIONS if key not in without):
         parser.add_argument(

@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 import mnist100
-from mnist100 import models
 from mnist100._config import config
 from mnist100.cli.backend_options import add_backend, open_backend
 from mnist100.cli.console import (
@@ -122,7 +121,7 @@ def train_and_test(
     Interrupted, CommandError
         If the run ends before its time; the message says what was kept.
     """
-    model = models.ARCHITECTURES[plan.recipe.model](dropout=plan.recipe.dropout, seed=plan.seed)
+    model = plan.recipe.network(plan.seed)
     model.metadata.update(dataset=facts["dataset"], version=VERSION)
     _introduce(console, source, splits, model, plan)
     started = time.perf_counter()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist100 import models
 from mnist100.data import Splits
 from mnist100.search import folder
 from mnist100.search.points import Point
@@ -149,7 +148,7 @@ def _train(
 ) -> tuple[str, list[EpochRecord]]:
     """Train for a point; return how that ended, and its epochs."""
     recipe = search.recipe.replace(**point.as_dict())
-    model = models.ARCHITECTURES[recipe.model](dropout=recipe.dropout, seed=search.seed)
+    model = recipe.network(search.seed)
     history: list[EpochRecord] = []
     folder.write_trial(place, history)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist100.models import ARCHITECTURES
+from mnist100.modelfile import MAX_CHANNELS
+from mnist100.models import ARCHITECTURES, Model
 
-BUILT_IN = ("default", "reference", "siamese")
+BUILT_IN = ("default", "reference", "fast", "cnn-best", "best")
 
 _FOLDER = Path(__file__).with_name("recipes")
 
@@ -42,12 +44,21 @@ def _number(wants: str, accepts: Callable[[float], bool]) -> _Rule:
     return _Rule(float, wants, lambda value: math.isfinite(value) and accepts(value))
 
 
+def _are_widths(value: str) -> bool:
+    widths = value.split("-")
+    numbers = [int(width) for width in widths if re.fullmatch("[1-9][0-9]{0,2}", width)]
+    return len(numbers) == len(widths) <= 4 and max(numbers) <= MAX_CHANNELS
+
+
 _POSITIVE = _number("a number above 0", lambda value: value > 0)
 _NOT_NEGATIVE = _number("a number of at least 0", lambda value: value >= 0)
 _FRACTION = _number("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 
 _RULES: dict[str, _Rule] = {
     "model": _choice(*ARCHITECTURES),
+    "channels": _Rule(
+        str, f"one to four whole numbers from 1 to {MAX_CHANNELS}, like 16-32-64", _are_widths
+    ),
     "epochs": _whole(1),
     "batch_size": _whole(1),
     "learning_rate": _POSITIVE,
@@ -79,6 +90,8 @@ class Recipe:
     ----------
     model
         ``"cnn"``, ``"mlp"`` or ``"siamese"``.
+    channels
+        Widths of the stages of ``"siamese"``, like ``"16-32-64"``; the others have their own.
     epochs, batch_size
         Passes over the training pairs at most, and pairs in one step (the last may be smaller).
     learning_rate
@@ -117,6 +130,7 @@ class Recipe:
     """
 
     model: str
+    channels: str
     epochs: int
     batch_size: int
     learning_rate: float
@@ -152,6 +166,13 @@ class Recipe:
         """
         _refuse_unknown(changes)
         return dataclasses.replace(self, **changes)
+
+    def network(self, seed: int) -> Model:
+        """Make the network, its weights drawn from `seed`."""
+        options: dict[str, Any] = {}
+        if self.model == "siamese":
+            options["channels"] = [int(width) for width in self.channels.split("-")]
+        return ARCHITECTURES[self.model](dropout=self.dropout, seed=seed, **options)
 
     def as_dict(self) -> dict[str, str | int | float]:
         """Return the values by key, ready for TOML or JSON."""
