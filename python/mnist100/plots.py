@@ -137,7 +137,7 @@ def shift_curves(found: Mapping[str, ShiftAccuracies], dataset: str) -> Figure:
     """
     figure = new_figure(9, 4.2, f"Accuracy on {dataset} when the image moves")
     panels = figure.subplots(1, 2, sharey=True)
-    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.82, wspace=0.06)
+    figure.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.9, wspace=0.06)
     looks = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), itertools.cycle(DASHES))
     for (name, one), (colour, marker, dash) in zip(found.items(), looks, strict=False):
         look = {"color": colour, "marker": marker, "linestyle": dash, "label": name, **_SHARED}
