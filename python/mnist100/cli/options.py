@@ -59,6 +59,17 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_picture(parser: argparse.ArgumentParser) -> None:
+    """Add ``--out`` of a command that draws."""
+    parser.add_argument(
+        "--out",
+        type=some_text("a file"),
+        required=True,
+        metavar="FILE",
+        help="new .png, .pdf or .svg file to draw to",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument(

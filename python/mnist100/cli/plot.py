@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist100.cli.console import open_console, print_json, say
 from mnist100.cli.errors import CommandError
-from mnist100.cli.options import add_json, some_text
+from mnist100.cli.options import add_json, add_picture
 from mnist100.training.history import EpochRecord, read_history
 from mnist100.training.run_folder import HISTORY
 
@@ -18,13 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", type=Path, nargs="+", metavar="RUN", help="run folder or history.csv"
     )
-    parser.add_argument(
-        "--out",
-        type=some_text("a file"),
-        required=True,
-        metavar="FILE",
-        help="new .png, .pdf or .svg file to draw to",
-    )
+    add_picture(parser)
     add_json(parser)
 
 

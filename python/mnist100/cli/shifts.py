@@ -9,7 +9,7 @@ from pathlib import Path
 import mnist100
 from mnist100.cli.console import load_with_progress, name_of, open_console, print_json, say
 from mnist100.cli.errors import CommandError
-from mnist100.cli.options import add_dataset, add_json, add_threads, some_text, whole
+from mnist100.cli.options import add_dataset, add_json, add_picture, add_threads, whole
 from mnist100.data import published_pairs
 from mnist100.shifts import ShiftAccuracies, shift_accuracies
 
@@ -19,13 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models", type=Path, nargs="+", metavar="RUN_OR_MODEL", help="run folder or model file"
     )
-    parser.add_argument(
-        "--out",
-        type=some_text("a file"),
-        required=True,
-        metavar="FILE",
-        help="new .png, .pdf or .svg file to draw to",
-    )
+    add_picture(parser)
     parser.add_argument(
         "--reach",
         type=whole(1, 28),
