@@ -515,10 +515,10 @@ py::tuple softmax_cross_entropy(const Array<T>& logits, const Array<int64_t>& la
 
 template <class T>
 void adam_step(Array<T> param, const Array<T>& grad, Array<T> m, Array<T> v, int64_t step, double lr,
-               double beta1, double beta2, double eps, double l2) {
+               double beta1, double beta2, double eps, double l2, double decay) {
   require(param.size() == grad.size() && param.size() == m.size() && param.size() == v.size(),
           "param, grad, m and v differ in size");
-  call(kernels<T>().adam_step, param.size(), AdamParams{step, lr, beta1, beta2, eps, l2},
+  call(kernels<T>().adam_step, param.size(), AdamParams{step, lr, beta1, beta2, eps, l2, decay},
        param.mutable_data(), grad.data(), m.mutable_data(), v.mutable_data());
 }
 
@@ -628,7 +628,7 @@ void define_ops(py::module_& m) {
   MNIST100_DEF(softmax, array("x"));
   MNIST100_DEF(softmax_cross_entropy, array("logits"), array("labels"));
   MNIST100_DEF(adam_step, array("param"), array("grad"), array("m"), array("v"), arg("step"), arg("lr"),
-               arg("beta1"), arg("beta2"), arg("eps"), arg("l2"));
+               arg("beta1"), arg("beta2"), arg("eps"), arg("l2"), arg("decay"));
   MNIST100_DEF(sgd_step, array("param"), array("grad"), array("velocity"), arg("lr"), arg("momentum"),
                arg("l2"));
   MNIST100_DEF(ema_update, array("average"), array("param"), arg("decay"));

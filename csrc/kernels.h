@@ -97,10 +97,10 @@ struct Stream {
 };
 
 // Adam with L2 in the gradient: g' = g + l2 * param, then Kingma & Ba 2015, algorithm 1, with epsilon
-// outside the root. `step` counts from 1.
+// outside the root. `step` counts from 1. `decay` is decoupled: param loses lr * decay of itself as well.
 struct AdamParams {
   int64_t step;
-  double lr, beta1, beta2, eps, l2;
+  double lr, beta1, beta2, eps, l2, decay;
 };
 
 // v = momentum * v + g + l2 * param;  param -= lr * v.

@@ -499,7 +499,8 @@ void adam_step(int64_t size, const AdamParams& a, T* param, const T* grad, T* m,
     const double v_new = a.beta2 * static_cast<double>(v[i]) + (1.0 - a.beta2) * g * g;
     m[i] = static_cast<T>(m_new);
     v[i] = static_cast<T>(v_new);
-    param[i] = static_cast<T>(p - a.lr * (m_new / correct1) / (__builtin_sqrt(v_new / correct2) + a.eps));
+    const double change = (m_new / correct1) / (__builtin_sqrt(v_new / correct2) + a.eps);
+    param[i] = static_cast<T>(p - a.lr * (change + a.decay * p));
   }
 }
 

@@ -114,7 +114,7 @@ def loss() -> tuple[Any, ...]:
 def updates() -> tuple[Any, ...]:
     grad = draws(50_001)
     p, m, v, velocity, average = (draws(50_001, seed=seed) ** 2 for seed in range(1, 6))
-    F.adam_step(p, grad, m, v, step=2, lr=0.1, l2=0.1)
+    F.adam_step(p, grad, m, v, step=2, lr=0.1, l2=0.1, weight_decay=0.1)
     F.sgd_step(p, grad, velocity, lr=0.1, momentum=0.9)
     F.ema_update(average, p, 0.9)
     return p, m, v, velocity, average

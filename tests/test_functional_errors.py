@@ -244,6 +244,7 @@ VALUES: list[tuple[str, str, object, type[Exception]]] = [
     ("adam_step", "beta2", -0.1, ValueError),
     ("adam_step", "eps", float("nan"), ValueError),
     ("adam_step", "l2", None, TypeError),
+    ("adam_step", "weight_decay", -0.1, ValueError),
     ("sgd_step", "momentum", 1.0, ValueError),
     ("ema_update", "decay", 1.1, ValueError),
 ]

@@ -180,7 +180,7 @@ def test_small_networks(name: str) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_whole_networks(architecture: str) -> None:
     narrow = (
-        {"channels": (2, 3, 4)} if architecture == "siamese" else {}
+        {"channels": ((2,), (3, 3), (4, 4))} if architecture == "siamese" else {}
     )  # the naive loops are slow
     model = ARCHITECTURES[architecture](seed=1, dtype=np.float64, **narrow)
     x, labels = draws(2, 1, 28, 56, dtype=np.float64), np.array([3, 97])

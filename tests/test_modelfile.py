@@ -32,8 +32,10 @@ def test_round_trip(tmp_path: Path, architecture: str) -> None:
     assert_same_model(mnist100.load_model(tmp_path / "again.npz"), model)
 
 
-@pytest.mark.parametrize("channels", [(16,), (3, 20), (8, 8, 8, 8)])
-def test_widths_are_those_of_the_weights(tmp_path: Path, channels: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("channels", [((16,),), ((3, 5), (20,)), ((8, 8, 8, 8),) * 4])
+def test_widths_are_those_of_the_weights(
+    tmp_path: Path, channels: tuple[tuple[int, ...], ...]
+) -> None:
     model = models.siamese(channels=channels, seed=2)
     model.normalisation = trained().normalisation
     save_model(model, tmp_path / "model.npz")

@@ -184,26 +184,26 @@ def test_a_file_of_many_entries_is_not_read(saved: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((100, 1), np.float32))
     with zipfile.ZipFile(saved, "w") as archive:
-        for i in range(100):
+        for i in range(200):
             archive.writestr(f"entry{i}.npy", buffer.getvalue())
-    refused(saved, "100 entries")
+    refused(saved, "200 entries")
 
 
 def test_a_negative_variance_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     save_model(trained("siamese"), path)
-    rewrite(path, bn2_var=np.full((32, 1), -1e-3))
-    refused(path, "bn2_var has a value below 0")
-    rewrite(path, bn2_var=None)
-    refused(path, "no entry bn2_var")
+    rewrite(path, bn2_1_var=np.full((32, 1), -1e-3))
+    refused(path, "bn2_1_var has a value below 0")
+    rewrite(path, bn2_1_var=None)
+    refused(path, "no entry bn2_1_var")
 
 
 @pytest.mark.parametrize(
     ("shape", "fault"),
     [
         ((300, 1, 3, 3), "300 channels, at most 256 allowed"),
-        ((17, 1, 3, 3), "bn1_gamma has shape (16, 1), not (17, 1)"),
-        ((16,), "conv1_W has shape (16,), not"),
+        ((17, 1, 3, 3), "bn1_1_gamma has shape (16, 1), not (17, 1)"),
+        ((16,), "conv1_1_W has shape (16,), not"),
     ],
 )
 def test_widths_that_do_not_fit_are_refused(
@@ -211,5 +211,17 @@ def test_widths_that_do_not_fit_are_refused(
 ) -> None:
     path = tmp_path / "model.npz"
     save_model(trained("siamese"), path)
-    rewrite(path, conv1_W=np.zeros(shape, np.float32))
+    rewrite(path, conv1_1_W=np.zeros(shape, np.float32))
+    refused(path, fault)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [("conv2_4_W", "conv2_3_W"), ("conv5_1_W", "conv4_1_W"), ("conv6_1_W", "5 stages, at most 4")],
+)
+def test_convolutions_with_a_gap_are_refused(name: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    save_model(trained("siamese"), path)
+    extra = {"conv4_1_W": np.zeros((8, 64, 3, 3), np.float32)} if name == "conv6_1_W" else {}
+    rewrite(path, **{name: np.zeros((8, 64, 3, 3), np.float32)}, **extra)
     refused(path, fault)

@@ -39,21 +39,21 @@ SHAPES = {
         "fc3_b": (100,),
     },
     "siamese": {
-        "conv1_W": (16, 1, 3, 3),
-        "bn1_gamma": (16,),
-        "bn1_beta": (16,),
-        "conv2_W": (32, 16, 3, 3),
-        "bn2_gamma": (32,),
-        "bn2_beta": (32,),
-        "conv3_W": (32, 32, 3, 3),
-        "bn3_gamma": (32,),
-        "bn3_beta": (32,),
-        "conv4_W": (64, 32, 3, 3),
-        "bn4_gamma": (64,),
-        "bn4_beta": (64,),
-        "conv5_W": (64, 64, 3, 3),
-        "bn5_gamma": (64,),
-        "bn5_beta": (64,),
+        "conv1_1_W": (16, 1, 3, 3),
+        "bn1_1_gamma": (16,),
+        "bn1_1_beta": (16,),
+        "conv2_1_W": (32, 16, 3, 3),
+        "bn2_1_gamma": (32,),
+        "bn2_1_beta": (32,),
+        "conv2_2_W": (32, 32, 3, 3),
+        "bn2_2_gamma": (32,),
+        "bn2_2_beta": (32,),
+        "conv3_1_W": (64, 32, 3, 3),
+        "bn3_1_gamma": (64,),
+        "bn3_1_beta": (64,),
+        "conv3_2_W": (64, 64, 3, 3),
+        "bn3_2_gamma": (64,),
+        "bn3_2_beta": (64,),
         "fc1_W": (10, 576),
         "fc1_b": (10,),
     },
@@ -84,9 +84,14 @@ def test_parameters(architecture: str) -> None:
     for p in model.parameters():
         assert p.value.dtype == np.float32
         assert p.decay == p.name.endswith("_W")
-        if p.decay:  # He: √(2 / fan_in), within five deviations of the estimate
+        if p.decay:  # within five deviations of the estimate
             fan_in = p.value[0].size
-            assert abs(p.value.std() * (fan_in / 2) ** 0.5 - 1) < 5 / (2 * p.value.size) ** 0.5
+            if architecture == "siamese":  # uniform in ±1/√fan_in
+                assert 0.9 < np.abs(p.value).max() * fan_in**0.5 <= 1
+                expected = (1 / (3 * fan_in)) ** 0.5
+            else:  # He
+                expected = (2 / fan_in) ** 0.5
+            assert abs(p.value.std() / expected - 1) < 5 / (2 * p.value.size) ** 0.5
         else:
             assert (p.value == (1 if p.name.endswith("_gamma") else 0)).all()
     count = sum(p.value.size for p in model.parameters())
@@ -96,7 +101,11 @@ def test_parameters(architecture: str) -> None:
 def test_tensors_are_parameters_and_buffers() -> None:
     model = models.siamese()
     buffers = {b.name: b.value for b in model.net.buffers}
-    assert list(buffers) == [f"bn{i}_{kind}" for i in range(1, 6) for kind in ("mean", "var")]
+    assert list(buffers) == [
+        f"bn{place}_{kind}"
+        for place in ("1_1", "2_1", "2_2", "3_1", "3_2")
+        for kind in ("mean", "var")
+    ]
     for name, value in buffers.items():
         assert value.dtype == np.float32
         assert (value == name.endswith("_var")).all()
@@ -104,8 +113,8 @@ def test_tensors_are_parameters_and_buffers() -> None:
     assert [t.name for t in models.cnn().tensors()] == list(SHAPES["cnn"])
 
 
-@pytest.mark.parametrize("channels", [(16,), (5, 18), (32, 16, 48)])
-def test_widths(variant: str, channels: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("channels", [((16,),), ((3, 5), (18,)), ((32,), (16, 16), (7, 9, 48))])
+def test_widths(variant: str, channels: tuple[tuple[int, ...], ...]) -> None:
     model = models.siamese(channels=channels, seed=3)
     x, labels = draws(6, 1, 28, 56), np.arange(6) * 11
     logits = model(x)
@@ -123,11 +132,12 @@ def test_widths(variant: str, channels: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": ()}, "channels: got (), wants at least one width"),
-        ({"channels": (16, 0)}, "out_channels: got 0, wants at least 1"),
+        ({"channels": ()}, "channels: got (), wants stages of at least one width"),
+        ({"channels": ((4,), ())}, "channels: got ((4,), ()), wants stages of at least one width"),
+        ({"channels": ((16, 0),)}, "out_channels: got 0, wants at least 1"),
         (
-            {"channels": (4,) * 5},
-            "channels: got 5 widths, wants at most 4: 28 pixels halve no further",
+            {"channels": ((4,),) * 5},
+            "channels: got 5 stages, wants at most 4: 28 pixels halve no further",
         ),
     ],
 )

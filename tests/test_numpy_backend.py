@@ -166,7 +166,7 @@ def test_updates(dtype: npt.DTypeLike) -> None:
     for step in (1, 2, 3):
         grad = draws(1000, seed=10 + step, dtype=dtype)
         for ops, (param, m, velocity, v) in ((F, ours), (B, theirs)):
-            ops.adam_step(param, grad, m, v, step=step, lr=1e-2, l2=1e-3)
+            ops.adam_step(param, grad, m, v, step=step, lr=1e-2, l2=1e-3, weight_decay=0.5)
             ops.sgd_step(param, grad, velocity, lr=1e-2, momentum=0.9, l2=1e-3)
             ops.ema_update(m, param, 0.9)
     for one, other in zip(theirs, ours, strict=True):

@@ -27,7 +27,7 @@ def parameters(dtype: type = np.float32) -> list[Parameter]:
 
 def adam(param: Array, grad: Array, m: Array, v: Array, step: int) -> tuple[Array, ...]:
     arrays = param.copy(), m.copy(), v.copy()
-    F.adam_step(arrays[0], grad, *arrays[1:], step=step, lr=1e-2, l2=0.1)
+    F.adam_step(arrays[0], grad, *arrays[1:], step=step, lr=1e-2, l2=0.1, weight_decay=0.3)
     return arrays
 
 
@@ -72,7 +72,7 @@ def test_sum_squares(variant: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["adam", "sgd", "momentum"])
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd", "momentum"])
 def test_optimisers_follow_pytorch(variant: str, kind: str, dtype: type) -> None:
     ours, batch, reg = parameters(dtype), 4, 0.4
     theirs = [tensor(p.value, grad=True) for p in ours]
@@ -85,6 +85,10 @@ def test_optimisers_follow_pytorch(variant: str, kind: str, dtype: type) -> None
     if kind == "adam":
         optimizer = Adam(ours, lr=0.02, reg_lambda=reg)
         other = torch.optim.Adam(groups, lr=0.02)
+    elif kind == "adamw":
+        optimizer = Adam(ours, lr=0.02, weight_decay=0.5)
+        groups[0]["weight_decay"], groups[1]["weight_decay"] = 0.5, 0.0
+        other = torch.optim.AdamW(groups, lr=0.02)
     else:
         momentum = 0.9 if kind == "momentum" else 0.0
         optimizer = SGD(ours, lr=0.02, momentum=momentum, reg_lambda=reg)

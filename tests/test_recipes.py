@@ -13,12 +13,13 @@ from mnist100.training.recipes import BUILT_IN, KEYS, parse
 
 ORIGIN = {
     "model": "cnn",
-    "channels": "16-32-64",
+    "channels": "16-32,32-64,64",
     "epochs": 20,
     "batch_size": 256,
     "learning_rate": 1e-3,
     "schedule": "constant",
     "reg_lambda": 1e-4,
+    "weight_decay": 0.0,
     "dropout": 0.4,
     "patience": 5,
     "min_delta": 1e-3,
@@ -170,21 +171,30 @@ def test_whose_network_the_others_train() -> None:
     for name in ("fast", "best"):
         recipe = load_recipe(name)
         assert recipe.model == "siamese"
-        widths = [int(width) for width in recipe.channels.split("-")]
+        widths = [int(width) for width in recipe.channels.replace("-", ",").split(",")]
         convolutions = [p for p in recipe.network(1).parameters() if p.name.startswith("conv")]
-        assert sorted({len(p.value) for p in convolutions}) == sorted(set(widths))
+        assert [len(p.value) for p in convolutions] == widths
 
 
 def test_the_network_is_of_the_recipe_and_the_seed() -> None:
-    recipe = load_recipe("fast").replace(channels="3-20")
+    recipe = load_recipe("fast").replace(channels="3-20,20")
     first, again, other = (recipe.network(seed).parameters() for seed in (5, 5, 6))
-    assert [p.value.shape for p in first[::3][:3]] == [(3, 1, 3, 3), (20, 3, 3, 3), (20, 20, 3, 3)]
+    convolutions = {p.name: p.value.shape for p in first[::3][:3]}
+    assert convolutions == {
+        "conv1_1_W": (3, 1, 3, 3),
+        "conv2_1_W": (20, 3, 3, 3),
+        "conv2_2_W": (20, 20, 3, 3),
+    }
     assert all((a.value == b.value).all() for a, b in zip(first, again, strict=True))
     assert (first[0].value != other[0].value).any()
     assert load_recipe("default").replace(channels="7").network(1).architecture == "cnn"
 
 
-@pytest.mark.parametrize("channels", ["", "0", "16-", "16,32", "257", "1-2-3-4-5", "016", "x"])
+@pytest.mark.parametrize(
+    "channels", ["", "0", "16-", "16,-32", "257", "1-2-3-4-5", "1,2,3,4,5", "016", "16 32", "x"]
+)
 def test_channels_are_refused(channels: str) -> None:
-    with pytest.raises(RecipeError, match=r"channels: got '.*', wants one to four whole numbers"):
+    with pytest.raises(
+        RecipeError, match=r"channels: got '.*', wants one to 4 stages of one to 4 whole"
+    ):
         load_recipe("best").replace(channels=channels)

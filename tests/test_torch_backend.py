@@ -54,7 +54,7 @@ def test_l2_pulls_at_weights_and_at_no_bias() -> None:
         parameter.value[...] = 0.5 if parameter.name.endswith("_b") else 0.0
     weight = model.parameters()[0].value
     weight[:, :] = 0.25
-    trainer = TorchTrainer(model, "cpu", reg_lambda=3.0, ema_decay=0.0, seed=0)
+    trainer = TorchTrainer(model, "cpu", reg_lambda=3.0, weight_decay=0.0, ema_decay=0.0, seed=0)
     before = trainer.tensors()
     loss = trainer.step(np.zeros((6, 1, 28, 56), np.float32), np.arange(6), 0.0)
     assert loss == pytest.approx(np.log(100) + 3.0 / 12 * 0.25**2 * weight.size, rel=1e-5)
@@ -65,12 +65,36 @@ def test_l2_pulls_at_weights_and_at_no_bias() -> None:
     assert_same(after["weights.fc1_W"], before["weights.fc1_W"])  # at a rate of 0
 
 
+def test_decoupled_decay_takes_its_part_of_weights_and_of_no_bias() -> None:
+    x, labels = np.zeros((6, 1, 28, 56), np.float32), np.arange(6)
+    after = []
+    for weight_decay in (0.0, 5.0):
+        model = models.mlp(dropout=0.0)
+        model.parameters()[1].value[...] = 0.5
+        trainer = TorchTrainer(
+            model, "cpu", reg_lambda=0.0, weight_decay=weight_decay, ema_decay=0.0, seed=0
+        )
+        before = trainer.tensors()["weights.fc1_W"]
+        trainer.step(x, labels, 0.1)
+        after.append(trainer.tensors())
+    # The inputs being 0, the first weights have no gradient.
+    assert_same(after[0]["weights.fc1_W"], before)
+    np.testing.assert_allclose(after[1]["weights.fc1_W"], 0.5 * before, rtol=1e-6)
+    for bias in ("fc1_b", "fc2_b", "fc3_b"):
+        assert_same(after[0][f"weights.{bias}"], after[1][f"weights.{bias}"])
+
+
 def test_dropout_is_drawn_anew_in_every_step_and_for_every_seed() -> None:
     x, labels = draws(32, 1, 28, 56), np.arange(32)
     losses = []
     for seed in (1, 1, 2):
         trainer = TorchTrainer(
-            models.cnn(dropout=0.4), "cpu", reg_lambda=0.0, ema_decay=0.0, seed=seed
+            models.cnn(dropout=0.4),
+            "cpu",
+            reg_lambda=0.0,
+            weight_decay=0.0,
+            ema_decay=0.0,
+            seed=seed,
         )
         losses.append([trainer.step(x, labels, 0.0) for _ in range(2)])
     assert losses[0] == losses[1]
@@ -83,7 +107,9 @@ def test_the_trainer_goes_on_from_its_tensors(make: Callable[..., models.Model])
     x, labels = draws(16, 1, 28, 56), np.arange(16)
 
     def trainer() -> TorchTrainer:
-        return TorchTrainer(make(dropout=0.4), "cpu", reg_lambda=0.1, ema_decay=0.9, seed=5)
+        return TorchTrainer(
+            make(dropout=0.4), "cpu", reg_lambda=0.1, weight_decay=0.2, ema_decay=0.9, seed=5
+        )
 
     whole, first, second = trainer(), trainer(), trainer()
     for _ in range(4):

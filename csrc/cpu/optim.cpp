@@ -6,9 +6,10 @@ namespace {
 
 constexpr int64_t kGrain = 16384;  // four arrays of 64 KiB a chunk
 
-// In single precision: lr * (m / c1) / (sqrt(v / c2) + eps) = rate * m / (sqrt(v) * root + eps).
+// In single precision: lr * (m / c1) / (sqrt(v / c2) + eps) = rate * m / (sqrt(v) * root + eps), and
+// param - lr * decay * param = kept * param.
 struct AdamFactors {
-  float rate, root, beta1, gain1, beta2, gain2, eps, l2;
+  float rate, root, beta1, gain1, beta2, gain2, eps, l2, kept;
 
   explicit AdamFactors(const AdamParams& a)
       : rate(static_cast<float>(a.lr / (1.0 - __builtin_pow(a.beta1, static_cast<double>(a.step))))),
@@ -19,7 +20,8 @@ struct AdamFactors {
         beta2(static_cast<float>(a.beta2)),
         gain2(static_cast<float>(1.0 - a.beta2)),
         eps(static_cast<float>(a.eps)),
-        l2(static_cast<float>(a.l2)) {}
+        l2(static_cast<float>(a.l2)),
+        kept(static_cast<float>(1.0 - a.lr * a.decay)) {}
 };
 
 // Factors come by value, so that no store could change them.
@@ -29,7 +31,7 @@ void adam_range(int64_t begin, int64_t end, const AdamFactors f, float* __restri
     const float g = grad[i] + f.l2 * param[i];
     m[i] = f.beta1 * m[i] + f.gain1 * g;
     v[i] = f.beta2 * v[i] + f.gain2 * g * g;
-    param[i] -= f.rate * m[i] / (__builtin_sqrtf(v[i]) * f.root + f.eps);
+    param[i] = f.kept * param[i] - f.rate * m[i] / (__builtin_sqrtf(v[i]) * f.root + f.eps);
   }
 }
 

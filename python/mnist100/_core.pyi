@@ -88,6 +88,7 @@ def adam_step(
     beta2: float,
     eps: float,
     l2: float,
+    decay: float,
 ) -> None: ...
 def sgd_step(
     param: Array, grad: Array, velocity: Array, lr: float, momentum: float, l2: float

@@ -26,7 +26,7 @@ from .padded import Padded as Padded  # noqa: PLC0414
 from .padded import batch
 from .padded import to_nchw as to_nchw  # noqa: PLC0414
 from .padded import to_padded as to_padded  # noqa: PLC0414
-from .parameters import Buffer, Tensor, weights
+from .parameters import Buffer, Initialiser, Tensor, weights
 from .parameters import Parameter as Parameter  # noqa: PLC0414
 from .parameters import he_normal as he_normal  # noqa: PLC0414
 
@@ -75,6 +75,7 @@ class Conv2d(Layer):
         bias: bool = True,
         seed: int = 0,
         stream: int = 0,
+        init: Initialiser = he_normal,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         kernel = check.pair("kernel_size", kernel_size, 1)
@@ -85,7 +86,7 @@ class Conv2d(Layer):
         c = check.integer("in_channels", in_channels, 1)
         oc = check.integer("out_channels", out_channels, 1)
         self.border = self.padding if bias else (0, 0)
-        self.weight, added = weights(name, (oc, c, *kernel), seed, stream, dtype)
+        self.weight, added = weights(name, (oc, c, *kernel), seed, stream, dtype, init)
         self.bias = added if bias else None
         self.parameters = (self.weight, added) if bias else (self.weight,)
 
@@ -235,13 +236,14 @@ class Linear(Layer):
         *,
         seed: int = 0,
         stream: int = 0,
+        init: Initialiser = he_normal,
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         shape = (
             check.integer("out_features", out_features, 1),
             check.integer("in_features", in_features, 1),
         )
-        self.weight, self.bias = self.parameters = weights(name, shape, seed, stream, dtype)
+        self.weight, self.bias = self.parameters = weights(name, shape, seed, stream, dtype, init)
 
     def forward(self, x: Activation, step: int) -> tuple[Array, Array]:
         x = to_nchw(x)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,12 @@ MODEL_NAME = "model.npz"
 TORCH_MODEL_NAME = "model.pt"
 METADATA = "metadata"
 MAX_METADATA = 1 << 20  # bytes; far more than any run writes
-MAX_ENTRIES = 64  # more than any architecture has
+MAX_ENTRIES = 128  # 5 for each of 16 convolutions with normalisation, and a few
 MAX_CHANNELS = (
     256  # of a convolution: four times the widest there is, and no more memory than a file's own
 )
+MAX_STAGE_DEPTH = 4
+MAX_STAGES = 4  # a pool each: 28 pixels halve no further
 PIXELS = 28 * 56
 ORIGIN_STD_FLOOR = 1e-8
 
@@ -121,13 +124,21 @@ def with_weights(source: str, arrays: dict[str, Array], architecture: object) ->
 
 
 def _options(source: str, arrays: dict[str, Array], architecture: str) -> dict[str, Any]:
-    """What makes an architecture as wide as its arrays: the output channels of each stage's first convolution."""
+    """What makes a siamese network as its arrays: the output channels of each stage's convolutions."""
     if architecture != "siamese":
         return {}
-    convolutions = (arrays.get(f"conv{number}_W") for number in (1, 2, 4, 6))
-    channels = [len(w) for w in convolutions if w is not None and w.ndim == 4]
-    if channels and max(channels) > MAX_CHANNELS:
-        raise ModelFileError(f"{source}: {max(channels)} channels, at most {MAX_CHANNELS} allowed")
+    stages: dict[int, dict[int, int]] = {}
+    for name, weight in arrays.items():
+        found = re.fullmatch("conv([1-9])_([1-9])_W", name)
+        if found and weight.ndim == 4:
+            stages.setdefault(int(found[1]), {})[int(found[2])] = len(weight)
+    # A gap in the numbers is found when every tensor of the network is asked for.
+    channels = [[stage[place] for place in sorted(stage)] for _, stage in sorted(stages.items())]
+    widest = max((width for stage in channels for width in stage), default=0)
+    if widest > MAX_CHANNELS:
+        raise ModelFileError(f"{source}: {widest} channels, at most {MAX_CHANNELS} allowed")
+    if len(channels) > MAX_STAGES:
+        raise ModelFileError(f"{source}: {len(channels)} stages, at most {MAX_STAGES} allowed")
     return {"channels": channels} if channels else {}
 
 

@@ -25,8 +25,9 @@ from .layers import (
     Sequential,
     to_nchw,
 )
+from .modelfile import MAX_STAGES
 from .operations import Operations
-from .parameters import Tensor
+from .parameters import Tensor, fan_in_uniform
 
 if TYPE_CHECKING:
     from .data import Normalisation
@@ -224,57 +225,61 @@ def mlp(
 
 def siamese(
     *,
-    channels: Sequence[int] = (16, 32, 64),
+    channels: Sequence[Sequence[int]] = ((16,), (32, 32), (64, 64)),
     dropout: float = 0.0,
     seed: int = 0,
     dtype: npt.DTypeLike = np.float32,
 ) -> Model:
     """One network for both halves of the image, 75,450 parameters: the digits are read independently.
 
-    Halves → Conv(3x3) → BatchNorm → ReLU → MaxPool(2), then for each further width twice [Conv(3x3) →
-    BatchNorm → ReLU], the second time → MaxPool(2); 1→16→32→64 channels → Flatten (64·3·3) → Dropout →
-    Linear(10), then z[10·a + b] = left[a] + right[b]. The head is shared too: a digit looks the same on
-    either side.
+    Halves → stages → Flatten (64·3·3) → Dropout → Linear(10), then z[10·a + b] = left[a] + right[b]. A
+    stage is Conv(3x3) → BatchNorm → ReLU for each of its widths, and MaxPool(2). The head is shared too:
+    a digit looks the same on either side.
+
+    Weights start as U(-1/√fan_in, 1/√fan_in), six times less variance than He's: batch normalisation undoes
+    the scale of what precedes it but not its gradient, so that smaller weights learn faster, and a small
+    head does not begin sure of itself.
 
     Parameters
     ----------
-    channels : of the stages between the pools; multiples of 16 are the fastest
+    channels : of the convolutions of each stage; multiples of 16 are the fastest. Convolution j of stage i
+        is called ``conv{i}_{j}``, from 1
     """
     seed = check.word("seed", seed)
-    if not channels:
-        raise check.fail("channels", channels, "at least one width")
-    if len(channels) > 4:
-        wants = "at most 4: 28 pixels halve no further"
-        raise check.fail("channels", f"{len(channels)} widths", wants)
-    # A second convolution at 28x28 would cost a third of the step and gain nothing that dev shows.
-    stages = [(channels[0], True)]
-    for count in channels[1:]:
-        stages += [(count, False), (count, True)]
+    if not channels or not all(channels):
+        raise check.fail("channels", channels, "stages of at least one width")
+    if len(channels) > MAX_STAGES:
+        wants = f"at most {MAX_STAGES}: 28 pixels halve no further"
+        raise check.fail("channels", f"{len(channels)} stages", wants)
     layers: list[Layer] = [Halves()]
-    before = 1
-    for number, (count, pool) in enumerate(stages, start=1):
-        # What follows the last pool is flattened, and reads no border.
-        border = 0 if number == len(stages) else 1
-        layers += [
-            Conv2d(
-                f"conv{number}",
+    before, stream = 1, 0
+    for stage, widths in enumerate(channels, start=1):
+        for place, count in enumerate(widths, start=1):
+            last = place == len(widths)
+            conv = Conv2d(
+                f"conv{stage}_{place}",
                 before,
                 count,
                 3,
                 padding=1,
                 bias=False,
                 seed=seed,
-                stream=number - 1,
+                stream=stream,
+                init=fan_in_uniform,
                 dtype=dtype,
-            ),
-            BatchNormReLU(f"bn{number}", count, pool=pool, border=border, dtype=dtype),
-        ]
-        before = count
-    side = IMAGE[0] >> len(channels)  # each pool halves it
+            )
+            # What follows the last pool is flattened, and reads no border.
+            border = 0 if last and stage == len(channels) else 1
+            layers += [
+                conv,
+                BatchNormReLU(f"bn{stage}_{place}", count, pool=last, border=border, dtype=dtype),
+            ]
+            before, stream = count, stream + 1
+    features = before * (IMAGE[0] >> len(channels)) ** 2  # each pool halves the side
     layers += [
         Flatten(),
         Dropout(dropout, seed=dropout_seed(seed, 0)),
-        Linear("fc1", before * side**2, DIGITS, seed=seed, stream=len(stages), dtype=dtype),
+        Linear("fc1", features, DIGITS, seed=seed, stream=stream, init=fan_in_uniform, dtype=dtype),
         PairLogits(),
     ]
     return Model("siamese", layers)

@@ -117,6 +117,7 @@ class Operations(Protocol):
         beta2: float = 0.999,
         eps: float = 1e-8,
         l2: float = 0.0,
+        weight_decay: float = 0.0,
     ) -> None: ...
 
     def sgd_step(

@@ -52,7 +52,10 @@ class Optimizer:
 
 
 class Adam(Optimizer):
-    """m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g², w ← w - lr · m̂ / (√v̂ + ε) (Kingma & Ba 2015)."""
+    """m ← β₁m + (1-β₁)g, v ← β₂v + (1-β₂)g², w ← w - lr · m̂ / (√v̂ + ε) (Kingma & Ba 2015).
+
+    Weights, and no bias, lose lr · `weight_decay` · w as well (AdamW, Loshchilov & Hutter 2019).
+    """
 
     def __init__(
         self,
@@ -63,9 +66,11 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         eps: float = 1e-8,
         reg_lambda: float = 0.0,
+        weight_decay: float = 0.0,
         ops: Operations = F,
     ) -> None:
         super().__init__(parameters, lr, reg_lambda, ops)
+        self.weight_decay = check.real("weight_decay", weight_decay, 0)
         self.beta1 = check.probability("beta1", beta1)
         self.beta2 = check.probability("beta2", beta2)
         self.eps = check.real("eps", eps, 0)
@@ -84,6 +89,7 @@ class Adam(Optimizer):
             beta2=self.beta2,
             eps=self.eps,
             l2=l2,
+            weight_decay=self.weight_decay if parameter.decay else 0.0,
         )
 
 

@@ -11,11 +11,12 @@ from mnist100.training import recipes
 
 _OPTIONS = {
     "model": "the network",
-    "channels": "widths of the siamese network, like 16-32-64",
+    "channels": "widths of the siamese network, like 16-32,32-64,64",
     "epochs": "passes over the training pairs, at most",
     "batch_size": "pairs in one step",
     "learning_rate": "Adam's rate; the peak of a one-cycle schedule",
     "reg_lambda": "strength of the L2 term",
+    "weight_decay": "decoupled decay of the weights",
     "dropout": "probability that a unit is dropped",
     "patience": "epochs without a gain on dev before training stops",
     "min_delta": "gain in dev accuracy from which an epoch counts",

@@ -19,10 +19,12 @@ def adam_step(
     beta2: float = 0.999,
     eps: float = 1e-8,
     l2: float = 0.0,
+    weight_decay: float = 0.0,
 ) -> None:
     """One Adam update of param, m and v in place (Kingma & Ba 2015, algorithm 1).
 
-    The gradient is grad + l2 · param; epsilon stands outside the root; `step` counts from 1.
+    The gradient is grad + l2 · param; epsilon stands outside the root; `step` counts from 1. `weight_decay`
+    is decoupled: param loses lr · weight_decay · param as well (Loshchilov & Hutter 2019, AdamW).
     """
     param, grad = _update(param, grad)
     m = check.in_place("m", m, param.shape, param.dtype)
@@ -41,6 +43,7 @@ def adam_step(
         check.probability("beta2", beta2),
         check.real("eps", eps, 0),
         check.real("l2", l2, 0),
+        check.real("weight_decay", weight_decay, 0),
     )
 
 

@@ -321,13 +321,15 @@ def adam_step(
     beta2: float = 0.999,
     eps: float = 1e-8,
     l2: float = 0.0,
+    weight_decay: float = 0.0,
 ) -> None:
-    """One Adam update in place (Kingma & Ba 2015, algorithm 1)."""
+    """One Adam update in place (Kingma & Ba 2015, algorithm 1), with decoupled decay."""
     grad = grad + l2 * param
     m[...] = beta1 * m + (1 - beta1) * grad
     v[...] = beta2 * v + (1 - beta2) * grad**2
     m_hat = m / (1 - beta1**step)
     v_hat = v / (1 - beta2**step)
+    param *= 1 - lr * weight_decay
     param -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 

@@ -185,16 +185,24 @@ class TorchTrainer:
     ----------
     model : gives the start values, and receives weights to evaluate and keep
     device : "cpu" or "cuda"
-    reg_lambda, ema_decay : as in a recipe
+    reg_lambda, weight_decay, ema_decay : as in a recipe
     seed : of dropout
     """
 
     def __init__(
-        self, model: Model, device: str, *, reg_lambda: float, ema_decay: float, seed: int
+        self,
+        model: Model,
+        device: str,
+        *,
+        reg_lambda: float,
+        weight_decay: float,
+        ema_decay: float,
+        seed: int,
     ) -> None:
         self._model = model
         self._device = device
         self._reg_lambda = reg_lambda
+        self._weight_decay = weight_decay
         self._ema_decay = ema_decay
         self._seed = seed
         self._steps = 0
@@ -237,6 +245,9 @@ class TorchTrainer:
         if self._reg_lambda:
             squares = sum(w.detach().square().sum() for w in self._weights)
             total = total + self._reg_lambda / (2 * len(x)) * squares
+        with torch.no_grad():  # Adam's own decay is that of reg_lambda
+            for weight in self._weights:
+                weight.mul_(1 - learning_rate * self._weight_decay)
         self._optimizer.step()
         self._average()
         return float(total)

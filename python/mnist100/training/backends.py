@@ -82,6 +82,7 @@ class Torch(Native):
             model,
             self.device,
             reg_lambda=recipe.reg_lambda,
+            weight_decay=recipe.weight_decay,
             ema_decay=recipe.ema_decay,
             seed=seed,
         )

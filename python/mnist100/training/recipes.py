@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist100.modelfile import MAX_CHANNELS
+from mnist100.modelfile import MAX_CHANNELS, MAX_STAGE_DEPTH, MAX_STAGES
 from mnist100.models import ARCHITECTURES, Model
 
 BUILT_IN = ("default", "reference", "fast", "cnn-best", "best")
@@ -44,10 +44,14 @@ def _number(wants: str, accepts: Callable[[float], bool]) -> _Rule:
     return _Rule(float, wants, lambda value: math.isfinite(value) and accepts(value))
 
 
-def _are_widths(value: str) -> bool:
-    widths = value.split("-")
-    numbers = [int(width) for width in widths if re.fullmatch("[1-9][0-9]{0,2}", width)]
-    return len(numbers) == len(widths) <= 4 and max(numbers) <= MAX_CHANNELS
+def _are_stages(value: str) -> bool:
+    stages = [stage.split(",") for stage in value.split("-")]
+    widths = [width for stage in stages for width in stage]
+    return (
+        len(stages) <= MAX_STAGES
+        and max(map(len, stages)) <= MAX_STAGE_DEPTH
+        and all(re.fullmatch("[1-9][0-9]{0,2}", w) and int(w) <= MAX_CHANNELS for w in widths)
+    )
 
 
 _POSITIVE = _number("a number above 0", lambda value: value > 0)
@@ -57,13 +61,17 @@ _FRACTION = _number("a number of at least 0 and below 1", lambda value: 0 <= val
 _RULES: dict[str, _Rule] = {
     "model": _choice(*ARCHITECTURES),
     "channels": _Rule(
-        str, f"one to four whole numbers from 1 to {MAX_CHANNELS}, like 16-32-64", _are_widths
+        str,
+        f"one to {MAX_STAGES} stages of one to {MAX_STAGE_DEPTH} whole numbers from 1 to {MAX_CHANNELS}, "
+        "like 16-32,32-64,64",
+        _are_stages,
     ),
     "epochs": _whole(1),
     "batch_size": _whole(1),
     "learning_rate": _POSITIVE,
     "schedule": _choice("constant", "one-cycle"),
     "reg_lambda": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
     "dropout": _FRACTION,
     "patience": _whole(1),
     "min_delta": _FRACTION,
@@ -91,7 +99,8 @@ class Recipe:
     model
         ``"cnn"``, ``"mlp"`` or ``"siamese"``.
     channels
-        Widths of the stages of ``"siamese"``, like ``"16-32-64"``; the others have their own.
+        Widths of the convolutions of ``"siamese"``, like ``"16-32,32-64,64"``: a max-pool stands at the end
+        and in place of each dash. The other networks have their own.
     epochs, batch_size
         Passes over the training pairs at most, and pairs in one step (the last may be smaller).
     learning_rate
@@ -100,6 +109,8 @@ class Recipe:
         ``"constant"`` or ``"one-cycle"`` (see `mnist100.training.schedule`).
     reg_lambda
         λ of the term λ/(2·B)·ΣW² in the loss, over weights and no bias, B the batch's size.
+    weight_decay
+        Decoupled decay: a step also takes this part, times its rate, off every weight and no bias.
     dropout
         Probability that a unit is dropped in training.
     patience, min_delta
@@ -136,6 +147,7 @@ class Recipe:
     learning_rate: float
     schedule: str
     reg_lambda: float
+    weight_decay: float
     dropout: float
     patience: int
     min_delta: float
@@ -171,7 +183,9 @@ class Recipe:
         """Make the network, its weights drawn from `seed`."""
         options: dict[str, Any] = {}
         if self.model == "siamese":
-            options["channels"] = [int(width) for width in self.channels.split("-")]
+            options["channels"] = [
+                [int(width) for width in stage.split(",")] for stage in self.channels.split("-")
+            ]
         return ARCHITECTURES[self.model](dropout=self.dropout, seed=seed, **options)
 
     def as_dict(self) -> dict[str, str | int | float]:

@@ -34,7 +34,11 @@ class KernelTrainer:
     def __init__(self, model: Model, recipe: Recipe) -> None:
         self.model = model
         self.optimizer = Adam(
-            model.parameters(), lr=recipe.learning_rate, reg_lambda=recipe.reg_lambda, ops=model.ops
+            model.parameters(),
+            lr=recipe.learning_rate,
+            reg_lambda=recipe.reg_lambda,
+            weight_decay=recipe.weight_decay,
+            ops=model.ops,
         )
         self.average = (
             ExponentialAverage(model.tensors(), recipe.ema_decay, model.ops)
