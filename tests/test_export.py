@@ -57,7 +57,7 @@ def test_there_and_back(architecture: str, tmp_path: Path) -> None:
     kinds = {"W": "weight", "b": "bias", "gamma": "weight", "beta": "bias"}
     kinds |= {"mean": "running_mean", "var": "running_var"}
     for tensor in model.tensors():
-        layer, kind = tensor.name.split("_")
+        layer, kind = tensor.name.rsplit("_", 1)
         assert_same(state[f"{layer}.{kinds[kind]}"].numpy(), tensor.value)
     assert_same_model(export.from_torch(network), model)
     export.save_torch(model, tmp_path / "a.pt")
