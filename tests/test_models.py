@@ -132,8 +132,12 @@ def test_widths(variant: str, channels: tuple[tuple[int, ...], ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": ()}, "channels: got (), wants stages of at least one width"),
-        ({"channels": ((4,), ())}, "channels: got ((4,), ()), wants stages of at least one width"),
+        ({"channels": ()}, "channels: got (), wants stages of one to 4 widths"),
+        ({"channels": ((4,), ())}, "channels: got ((4,), ()), wants stages of one to 4 widths"),
+        (
+            {"channels": ((4,) * 5,)},
+            "channels: got ((4, 4, 4, 4, 4),), wants stages of one to 4 widths",
+        ),
         ({"channels": ((16, 0),)}, "out_channels: got 0, wants at least 1"),
         (
             {"channels": ((4,),) * 5},
@@ -144,6 +148,11 @@ def test_widths(variant: str, channels: tuple[tuple[int, ...], ...]) -> None:
 def test_widths_that_do_not_fit(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         models.siamese(**options)
+
+
+def test_widths_without_stages_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"^channels: got \(16, 32\), wants a sequence of widths"):
+        models.siamese(channels=(16, 32))  # type: ignore[arg-type]
 
 
 def test_both_halves_are_read_alike(variant: str) -> None:

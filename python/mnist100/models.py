@@ -25,7 +25,7 @@ from .layers import (
     Sequential,
     to_nchw,
 )
-from .modelfile import MAX_STAGES
+from .modelfile import MAX_STAGE_DEPTH, MAX_STAGES
 from .operations import Operations
 from .parameters import Tensor, fan_in_uniform
 
@@ -246,8 +246,11 @@ def siamese(
         is called ``conv{i}_{j}``, from 1
     """
     seed = check.word("seed", seed)
-    if not channels or not all(channels):
-        raise check.fail("channels", channels, "stages of at least one width")
+    if not all(isinstance(widths, Sequence) for widths in channels):
+        raise check.fail_type("channels", channels, "a sequence of widths for each stage")
+    if not channels or not all(0 < len(widths) <= MAX_STAGE_DEPTH for widths in channels):
+        wants = f"stages of one to {MAX_STAGE_DEPTH} widths"
+        raise check.fail("channels", channels, wants)
     if len(channels) > MAX_STAGES:
         wants = f"at most {MAX_STAGES}: 28 pixels halve no further"
         raise check.fail("channels", f"{len(channels)} stages", wants)
