@@ -214,6 +214,11 @@ def test_the_table_of_accuracies() -> None:
     assert len({line.count("|") for line in (head, *rows)}) == 1
 
 
+def test_a_run_without_dev_data_says_so_in_the_table() -> None:
+    runs = [accuracy.Outcome(test=0.99, dev=None, wall=9.0, training=7.0)]
+    assert accuracy.lines({"best": runs})[-1].endswith("| none | 7 s | 9 s |")
+
+
 def test_a_run_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
     run = tmp_path / "default-3"
     run.mkdir()

@@ -19,7 +19,7 @@ from mnist100.training.interrupt import HeldSignals, hold_signals
 from mnist100.training.keeper import Keeper
 from mnist100.training.recipes import Recipe
 from mnist100.training.reports import EpochReport, FitResult, StepReport, TrainingError
-from mnist100.training.schedule import SCHEDULES
+from mnist100.training.schedule import schedule
 from mnist100.training.tally import Tally
 from mnist100.training.trainers import Trainer
 
@@ -163,7 +163,7 @@ class _Run:
         self._recipe = recipe
         self._inputs = inputs
         self._on_step = on_step
-        self._schedule = SCHEDULES[recipe.schedule]
+        self._schedule = schedule(recipe.schedule, recipe.final_div_factor)
 
     def train(self, tally: Tally, signals: HeldSignals) -> None:
         """Take the steps that an epoch has left, or until a signal comes."""

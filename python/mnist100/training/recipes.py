@@ -13,6 +13,7 @@ from typing import Any
 
 from mnist100.modelfile import MAX_CHANNELS, MAX_STAGE_DEPTH, MAX_STAGES
 from mnist100.models import ARCHITECTURES, Model
+from mnist100.training.schedule import START_DIVISOR
 
 BUILT_IN = ("default", "reference", "fast", "cnn-best", "best")
 
@@ -70,6 +71,9 @@ _RULES: dict[str, _Rule] = {
     "batch_size": _whole(1),
     "learning_rate": _POSITIVE,
     "schedule": _choice("constant", "one-cycle"),
+    "final_div_factor": _number(
+        "a number of at least 0.04", lambda value: value >= 1 / START_DIVISOR
+    ),
     "reg_lambda": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "dropout": _FRACTION,
@@ -107,6 +111,8 @@ class Recipe:
         Adam's rate: the constant one, or the peak of the one-cycle schedule.
     schedule
         ``"constant"`` or ``"one-cycle"`` (see `mnist100.training.schedule`).
+    final_div_factor
+        First rate of the one-cycle schedule, learning_rate/25, over its last; 0.04 never falls again.
     reg_lambda
         λ of the term λ/(2·B)·ΣW² in the loss, over weights and no bias, B the batch's size.
     weight_decay
@@ -146,6 +152,7 @@ class Recipe:
     batch_size: int
     learning_rate: float
     schedule: str
+    final_div_factor: float
     reg_lambda: float
     weight_decay: float
     dropout: float

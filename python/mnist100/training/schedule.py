@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 WARM_UP = 0.3  # part of the run in which the rate rises
 START_DIVISOR = 25.0  # the first rate is peak / 25
-END_DIVISOR = 1e4  # the last rate is the first / 1e4
 
 Schedule = Callable[[int, int, float], float]
 
@@ -18,11 +18,11 @@ def constant(step: int, total: int, peak: float) -> float:
     return peak
 
 
-def one_cycle(step: int, total: int, peak: float) -> float:
-    """Return the one-cycle rate of a step: a cosine up to the peak, then a cosine down to nothing.
+def one_cycle(step: int, total: int, peak: float, final_div_factor: float = 1e4) -> float:
+    """Return the one-cycle rate of a step: a cosine up to the peak, then a cosine down.
 
     The rate rises from peak/25 to the peak over the first 30 % of the steps and falls to
-    peak/250,000 at the last. Smith and Topin, "Super-convergence: very fast training of neural
+    (peak/25)/`final_div_factor` at the last. Smith and Topin, "Super-convergence: very fast training of neural
     networks using large learning rates" (2018), with the cosine and the constants that PyTorch's
     ``OneCycleLR`` uses; the values are the same as there.
 
@@ -34,6 +34,8 @@ def one_cycle(step: int, total: int, peak: float) -> float:
         The number of steps in the whole run.
     peak
         The highest rate.
+    final_div_factor
+        The first rate over the last; 1e4 ends at next to nothing.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def one_cycle(step: int, total: int, peak: float) -> float:
     """
     _check(step, total)
     start = peak / START_DIVISOR
-    end = start / END_DIVISOR
+    end = start / final_div_factor
     top = WARM_UP * total - 1  # where the peak lies; not a whole step in general
     last = total - 1
     if step <= top and step < last:
@@ -59,4 +61,6 @@ def _check(step: int, total: int) -> None:
         raise ValueError(f"step: got {step}, wants at least 0 and below total, {total}")
 
 
-SCHEDULES: dict[str, Schedule] = {"constant": constant, "one-cycle": one_cycle}
+def schedule(name: str, final_div_factor: float) -> Schedule:
+    """Return the schedule a recipe calls ``"constant"`` or ``"one-cycle"``."""
+    return constant if name == "constant" else partial(one_cycle, final_div_factor=final_div_factor)
