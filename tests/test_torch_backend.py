@@ -13,7 +13,7 @@ import torch
 import mnist100
 from mnist100 import models
 from mnist100.cli.main import main
-from mnist100.reference.torch_cnn import TorchTrainer
+from mnist100.reference.torch_trainer import TorchTrainer
 from mnist100.training import EpochReport, backends
 from mnist100.training import inputs as training_inputs
 from mnist100.training.checkpoint import load_checkpoint

@@ -42,7 +42,7 @@ def to_torch(model: Model) -> Network:
 
     Raises RuntimeError if PyTorch is not installed.
     """
-    network: Network = torch_cnn().Network.of(model)
+    network: Network = torch_module("torch_cnn").Network.of(model)
     return network.eval()
 
 
@@ -58,7 +58,7 @@ def from_torch(source: Any) -> Model:
     Raises ModelFileError, a ValueError, that says what does not fit, or RuntimeError if PyTorch is not
     installed.
     """
-    arrays, config = torch_cnn().arrays_of("source", source)
+    arrays, config = torch_module("torch_cnn").arrays_of("source", source)
     facts = _facts("source", config)
     if "mean" in arrays or "std" in arrays:
         return assemble("source", arrays, facts)
@@ -75,7 +75,7 @@ def save_torch(model: Model, path: str | os.PathLike[str]) -> None:
     """
     if model.normalisation is None:
         raise ValueError("model.normalisation: got None, wants that of the training set")
-    reference = torch_cnn()
+    reference = torch_module("torch_cnn")
     with atomic_writer(path) as file:
         reference.save(model, file)
 
@@ -86,7 +86,7 @@ def read_torch(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     Raises ModelFileError naming the file and what is wrong with it, OSError if it cannot be read, and
     RuntimeError if PyTorch is not installed.
     """
-    reference = torch_cnn()
+    reference = torch_module("torch_cnn")
     if file.stat().st_size > MAX_FILE:
         raise ModelFileError(f"{file}: has more than {MAX_FILE} bytes, which no model has")
     data = file.read_bytes()
@@ -142,10 +142,10 @@ def our_name(name: str) -> str:
     return f"{layer}_{ours[kind]}" if layer and kind in ours else name
 
 
-def torch_cnn() -> Any:
-    """The module `mnist100.reference.torch_cnn`; RuntimeError if PyTorch is not installed."""
+def torch_module(name: str) -> Any:
+    """A module of `mnist100.reference` that needs PyTorch; RuntimeError if that is not installed."""
     try:
-        return importlib.import_module("mnist100.reference.torch_cnn")
+        return importlib.import_module(f"mnist100.reference.{name}")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

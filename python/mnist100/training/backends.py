@@ -56,7 +56,7 @@ class Numpy(Native):
 
 
 class Torch(Native):
-    """PyTorch, by `mnist100.reference.torch_cnn`.
+    """PyTorch, by `mnist100.reference.torch_trainer`.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class Torch(Native):
     model_file = TORCH_MODEL_NAME
 
     def __init__(self, device: str = "cpu") -> None:
-        self._torch = export.torch_cnn()
+        self._torch = export.torch_module("torch_trainer")
         self.device = self._torch.usable_device(device)
 
     def place(self, model: Model) -> None:
