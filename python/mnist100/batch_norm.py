@@ -113,6 +113,12 @@ class BatchNormReLU(Layer):
         self._move_running(mean, var, count)
         return dx if need_dx else None
 
+    @staticmethod
+    def batch_statistics(cache: Any) -> tuple[Array, Array, int]:
+        """What `forward` normalised by: the batch's means, biased variances and number of values a channel."""
+        mean, var, count, _ = cache
+        return mean, var, count
+
     def _read(self, x: Activation) -> Padded:
         gamma = self.gamma.value
         x = batch("x", x, (None, len(gamma), None, None), gamma.dtype)

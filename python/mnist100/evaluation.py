@@ -239,20 +239,36 @@ def _logits(
     model: Model, pairs: PairSet, rows: Rows
 ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
     """Yield the logits (n, 100) of some rows of pairs, batch by batch."""
+    for batch, x in inputs_of(model, pairs, rows):
+        yield batch, model(x)
+
+
+def inputs_of(
+    model: Model, pairs: PairSet, rows: Rows
+) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    """Yield some rows of pairs as inputs (n, 1, 28, 56), batch by batch, and which rows they are.
+
+    Raises
+    ------
+    ValueError
+        If the model has no normalisation.
+    """
     normalisation = model.normalisation
     if normalisation is None:
         raise ValueError("model: has no normalisation; train it, or load a trained one")
     for start in range(0, len(rows), _BATCH):
         batch = slice(start, start + _BATCH)
-        x = model.ops.input_batch(
-            pairs.digits.images,
-            pairs.pairs,
-            rows[batch],
-            normalisation.mean,
-            normalisation.std,
-            clip=normalisation.clip,
+        yield (
+            batch,
+            model.ops.input_batch(
+                pairs.digits.images,
+                pairs.pairs,
+                rows[batch],
+                normalisation.mean,
+                normalisation.std,
+                clip=normalisation.clip,
+            ),
         )
-        yield batch, model(x)
 
 
 def wilson_interval(k: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from mnist100.data.pairs import sides
 from mnist100.models import Model
 from mnist100.training.inputs import TRAIN_SUBSET, Batch, augmentation
 from mnist100.training.recipes import Recipe
+from mnist100.training.statistics import STATISTICS_PAIRS
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
@@ -136,6 +137,12 @@ class ArrayInputs:
             else:
                 x = self._standardise(self._X[rows]).reshape(-1, 1, *self._image_shape)
             yield x, self._labels[rows]
+
+    def plain(self, model: Model) -> Iterator[Array]:
+        """Yield batches of a fixed subset of the training rows."""
+        for start in range(0, min(STATISTICS_PAIRS, len(self._subset)), _ROWS_AT_ONCE):
+            rows = self._subset[start : start + _ROWS_AT_ONCE]
+            yield self._standardise(self._X[rows]).reshape(-1, 1, *self._image_shape)
 
     def accuracies(self, model: Model) -> tuple[float, float | None]:
         """Measure on a fixed subset of the training rows, and on the dev rows."""

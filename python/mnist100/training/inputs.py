@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist100 import functional
+from mnist100._checks import Array
 from mnist100.data import (
     PAIRING_SEED,
     Normalisation,
@@ -20,10 +21,11 @@ from mnist100.data import (
     pair,
     published_pairs,
 )
-from mnist100.evaluation import accuracy
+from mnist100.evaluation import accuracy, inputs_of
 from mnist100.models import Model
 from mnist100.operations import Operations
 from mnist100.training.recipes import Recipe
+from mnist100.training.statistics import STATISTICS_PAIRS
 
 TRAIN_SUBSET = 10_000  # training pairs on which train accuracy is measured
 
@@ -37,6 +39,9 @@ class Inputs(Protocol):
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """Yield an epoch's batches but for the first `skip`: inputs and labels, int64."""
+
+    def plain(self, model: Model) -> Iterator[Array]:
+        """Yield batches of `STATISTICS_PAIRS` training data, or fewer, without augmentation."""
 
     def accuracies(self, model: Model) -> tuple[float, float | None]:
         """Measure on training data without augmentation, and on dev data if there are any."""
@@ -123,6 +128,11 @@ class TrainingInputs:
                 step=epoch,
             )
             yield x, labels[rows]
+
+    def plain(self, model: Model) -> Iterator[Array]:
+        """Yield batches of a fixed subset of the training pairs."""
+        rows = np.arange(min(STATISTICS_PAIRS, len(self.subset)))
+        return (x for _, x in inputs_of(model, self.subset, rows))
 
     def accuracies(self, model: Model) -> tuple[float, float | None]:
         """Measure on a fixed subset of the training pairs, and on the dev pairs."""

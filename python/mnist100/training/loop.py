@@ -20,6 +20,7 @@ from mnist100.training.keeper import Keeper
 from mnist100.training.recipes import Recipe
 from mnist100.training.reports import EpochReport, FitResult, StepReport, TrainingError
 from mnist100.training.schedule import schedule
+from mnist100.training.statistics import plain_statistics
 from mnist100.training.tally import Tally
 from mnist100.training.trainers import Trainer
 
@@ -131,8 +132,9 @@ def run_epochs(
                 if not all(np.isfinite(parameter.value).all() for parameter in model.parameters()):
                     raise run.failure(tally, "a weight is not finite any more")
                 if signals.received is None:
-                    record = _evaluate(model, inputs, tally)
-                    report = EpochReport(record, recipe.epochs, keeper.take(record))
+                    with plain_statistics(model, lambda: inputs.plain(model)):
+                        record = _evaluate(model, inputs, tally)
+                        report = EpochReport(record, recipe.epochs, keeper.take(record))
                     tally = Tally(tally.epoch + 1)
             keeper.save_state(facts, trainer, tally)
             if report is not None and on_epoch is not None:
