@@ -22,7 +22,7 @@ from rich.console import Console
 
 import mnist100
 from mnist100.calibration import calibrate
-from mnist100.cli import console, main
+from mnist100.cli import console, info, main
 from mnist100.data import digits8x8, load_source
 from mnist100.evaluation import ClassResult, Evaluation
 from mnist100.training import EpochRecord, EpochReport, StepReport, load_recipe, read_history
@@ -392,3 +392,12 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(terminal: bool) -> 
         assert (part in text) == terminal
     if not terminal:
         assert text == f"{line}  best so far\n"
+
+
+def test_sigterm_raises_so_that_files_begun_are_removed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(info, "run", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert main.main(["info"]) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "mnist100: interrupted: nothing was written\n"
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from rich.console import Console
@@ -22,7 +23,7 @@ import mnist100
 from mnist100.cli import inputs, main
 from mnist100.cli.search_display import SearchDisplay
 from mnist100.data import Source, load_source
-from mnist100.search import Point, TrialResult, TrialStep
+from mnist100.search import Point, TrialResult, TrialStep, folder
 from mnist100.training import EpochRecord, StepReport, load_recipe, read_history, run_folder
 from runs import easy_splits, write_idx
 
@@ -377,6 +378,49 @@ def test_bad_input_that_only_the_rest_shows(
     error = refused(capsys, 1, "lr-sweep", "--dataset", data, "--out", tmp_path / "file")
     assert "is not a folder; give another --out" in error
     assert not out.exists()
+
+
+def test_a_disk_that_is_full(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No file may grow beyond 8 KB: less than an empty study.
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)); "
+        "from mnist100.cli import main; sys.exit(main.main(sys.argv[1:]))"
+    )
+    out = tmp_path / "out"
+    words = ["random-search", *arguments(data, out)]
+    result = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert f"{out / 'study.db'}: cannot be used (" in result.stderr
+    assert "make room, or give another --out" in result.stderr
+    assert not list(out.iterdir())
+
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "write_results", full)
+        error = refused(capsys, 1, *words)
+    assert f"{out}: cannot be written (No space left on device); " in error
+    assert "make room and go on with: mnist100 random-search" in error
+    assert main.main(words) == 0
+    assert sorted(path.name for path in out.iterdir()) == FILES
+
+
+def test_a_file_that_is_no_study_is_left_alone(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study.db").write_text("mine" * 1000)
+    error = refused(capsys, 1, "lr-sweep", "--dataset", data, "--out", tmp_path)
+    assert "study.db: cannot be used (file is not a database); make room" in error
+    assert (tmp_path / "study.db").read_text() == "mine" * 1000
 
 
 def test_a_password_is_not_written(

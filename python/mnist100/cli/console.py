@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mnist100._config import config
 from mnist100.data import FileProgress, Source, load_source
 from mnist100.evaluation import ClassResult, Evaluation
 from mnist100.training.reports import EpochReport, StepReport
@@ -125,6 +126,12 @@ def file_bars(column: ProgressColumn) -> Iterator[FileProgress]:
             bar.update(tasks[name], completed=done, total=total or None)
 
         yield show
+
+
+def threads_in_use() -> str:
+    """Say how many threads the kernels use."""
+    count = config()["threads"]
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def load_with_progress(dataset: str) -> Source:

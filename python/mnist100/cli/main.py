@@ -8,9 +8,12 @@ import importlib
 import io
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import mnist100
@@ -69,15 +72,16 @@ class _CommandParser(_Parser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code.
 
-    0 is success, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM while training, and 1 any other failure,
-    which is told in one line on standard error.
+    0 is success, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM, and 1 any other failure, which is told in one
+    line on standard error.
     """
     _prepare_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         options = _parser().parse_args(arguments)
         options.command = shlex.join(["mnist100", *arguments])
-        options.run(options)
+        with _sigterm_raised():
+            options.run(options)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # all end in one line
         _abandon_output()
@@ -88,6 +92,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _tell(error)
         return _exit_code(error)
     return 0
+
+
+@contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    """Let SIGTERM raise, as Ctrl-C does, so that a file begun is removed."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        raise Interrupted("", 128 + number)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prepare_streams() -> None:

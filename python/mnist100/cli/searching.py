@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shlex
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +13,15 @@ from typing import Any
 from rich.console import Console
 
 import mnist100
-from mnist100._config import config
 from mnist100.cli.backend_options import chosen_backend
-from mnist100.cli.console import name_of, open_console, print_json, say
-from mnist100.cli.errors import CommandError, Interrupted, UsageError
+from mnist100.cli.console import name_of, open_console, print_json, say, threads_in_use
+from mnist100.cli.errors import CommandError
 from mnist100.cli.inputs import count_pairs, dataset_name, load_splits
-from mnist100.cli.recipe_options import is_option
 from mnist100.cli.search_display import SearchDisplay, advice_line, best_line
+from mnist100.cli.search_endings import explained_search, how_to_go_on
 from mnist100.cli.search_options import Space
 from mnist100.data import Source, Splits
 from mnist100.search import (
-    OtherSearchError,
     Search,
     Study,
     StudyError,
@@ -39,7 +34,6 @@ from mnist100.search import (
 from mnist100.search.study import shown
 from mnist100.training import Recipe, run_folder
 from mnist100.training.backends import Native
-from mnist100.training.interrupt import Interruption
 from mnist100.training.provenance import environment, table_checksums
 
 
@@ -106,7 +100,7 @@ def search(
     started = time.perf_counter()
     job = _Job(console, space, recipe, options.seed, source, splits, backend, out)
     results: list[TrialResult] = []
-    with _explained(_again(options, again or out), out, results, len(space.points)):
+    with explained_search(how_to_go_on(options, again or out), out, results, len(space.points)):
         job.run(options.storage, options.prune, options.command, results)
     best = best_of(results)
     if best is None:
@@ -170,12 +164,25 @@ class _Job:
             self.out.mkdir(parents=True, exist_ok=True)
         with (
             # A storage that cannot be opened leaves no folder behind that would be another search's.
-            contextlib.closing(Study(place, facts, prune=prune)) as study,
+            contextlib.closing(self._study(storage, facts, prune)) as study,
             folder.claimed(self.out, kept, provenance),
         ):
             results[:] = study.finished().values()
             self._introduce(len(results))
             self._run_trials(study, results)
+
+    def _study(self, storage: str | None, facts: dict[str, Any], prune: bool) -> Study:
+        if storage is not None:
+            return Study(storage, facts, prune=prune)
+        file = self.out / folder.STUDY
+        is_new = not file.exists()
+        try:
+            return Study(str(file), facts, prune=prune)
+        except StudyError as error:
+            if is_new:  # of a full disk, a part of the database
+                file.unlink(missing_ok=True)
+            hint = "make room, or give another --out"
+            raise CommandError(f"{file}: cannot be used ({error.reason}); {hint}") from None
 
     def _run_trials(self, study: Study, results: list[TrialResult]) -> None:
         # Matplotlib takes half a second to import, which a wrong option should not have to wait for.
@@ -234,49 +241,5 @@ class _Job:
             f"{before}: {self.recipe.model} on {self.source.name}, "
             f"{count_pairs(self.source, self.splits.train)} training and "
             f"{count_pairs(self.source, self.splits.dev)} dev pairs, {self.backend.name} backend on "
-            f"{self.backend.device}, {config()['threads']} threads, into {self.out}",
+            f"{self.backend.device}, {threads_in_use()}, into {self.out}",
         )
-
-
-def _again(options: argparse.Namespace, out: Path) -> str:
-    """Return the command that goes on with this one."""
-    command: str = options.command
-    return command if options.out else f"{command} --out {shlex.quote(str(out))}"
-
-
-@contextmanager
-def _explained(
-    again: str, out: Path, results: Sequence[TrialResult], trials: int
-) -> Iterator[None]:
-    """Turn what ends a search before its time into a line that says what to do."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        number = error.signal if isinstance(error, Interruption) else signal.SIGINT
-        done = f"{len(results)} of {trials} trials are done; go on with: {again}"
-        raise Interrupted(done, 128 + number) from None
-    except OtherSearchError as error:
-        raise _refusal(error, "--out" if error.place == str(out) else "--storage") from None
-    except StudyError as error:
-        raise UsageError(f"argument --{error}") from None
-
-
-def _refusal(error: OtherSearchError, option: str) -> Exception:
-    """Say how the command differs from the one that a folder or a study is of."""
-    key = error.key.removeprefix("recipe.")
-    if key == "command":
-        return CommandError(
-            f"{error.place}: holds a search by {error.had}, not {error.got}; give another {option}"
-        )
-    if key.startswith("data."):
-        return CommandError(
-            f"{error.place}: was searched with other data ({key.removeprefix('data.')}); bring those "
-            f"back, or give another {option}"
-        )
-    named = f"--{key.replace('_', '-')}"
-    if key != error.key and not is_option(key):
-        named = f"--recipe: {key}"
-    return UsageError(
-        f"argument {named}: is {error.got!r}, but the search in {error.place} was started with "
-        f"{error.had!r}; repeat that command to go on, or give another {option}"
-    )

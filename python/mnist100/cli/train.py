@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 
 import mnist100
-from mnist100._config import config
 from mnist100.cli.backend_options import add_backend, open_backend
 from mnist100.cli.console import (
     TrainingDisplay,
@@ -22,6 +21,7 @@ from mnist100.cli.console import (
     percent,
     print_json,
     say,
+    threads_in_use,
 )
 from mnist100.cli.endings import explained, explained_test
 from mnist100.cli.inputs import count_pairs, dataset_name, load_splits
@@ -149,7 +149,7 @@ def _introduce(console: Console, source: Source, splits: Splits, model: Model, p
         f"Training {model.architecture} ({size:,} parameters) on {source.name}: "
         f"{count_pairs(source, splits.train)} training, {count_pairs(source, splits.dev)} dev and "
         f"{count_pairs(source, splits.test)} test pairs, {plan.backend} backend on {plan.device}, "
-        f"{config()['threads']} threads, into {plan.out}",
+        f"{threads_in_use()}, into {plan.out}",
     )
 
 

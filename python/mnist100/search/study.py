@@ -27,7 +27,16 @@ _TRIALS_BEFORE_PRUNING = 3
 
 
 class StudyError(RuntimeError):
-    """A study that cannot be opened or used; the message names its storage and the reason."""
+    """A study that cannot be opened or used; the message names its storage and the reason.
+
+    Attributes
+    ----------
+    reason : what the database said, or what else is wrong
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Study:
@@ -78,7 +87,8 @@ class Study:
             if kept is not None:
                 check_same(self.name, kept, facts)
             elif self._study.get_trials(deepcopy=False):
-                raise StudyError(f"{self.name}: has a study {NAME!r} that no search made")
+                reason = f"has a study {NAME!r} that no search made"
+                raise StudyError(f"storage: got {self.name!r}, which {reason}", reason)
             self._study.set_user_attr(_FACTS, dict(facts))
         except BaseException:
             self.close()
@@ -134,7 +144,8 @@ class Study:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise StudyError(
                 f"storage: got {self.name!r}, which cannot be opened: {reason}; wants an Optuna "
-                "storage URL, such as sqlite:///study.db, or the path of an SQLite file"
+                "storage URL, such as sqlite:///study.db, or the path of an SQLite file",
+                reason,
             ) from error
 
     def fail_abandoned(self) -> None:
