@@ -41,10 +41,14 @@ def test_an_epoch_agrees(model: str) -> None:
     # 6e-6), so that some ReLUs and pools decide otherwise, and some weights make a whole step otherwise.
     normalises = model == "siamese"
     np.testing.assert_allclose(their_trace, our_trace, rtol=2e-3 if normalises else 1e-4)
-    for one, other in zip(theirs.tensors(), ours.tensors(), strict=True):
+    for one, other in zip(theirs.parameters(), ours.parameters(), strict=True):
         difference = np.abs(one.value - other.value)
         assert difference.max() < (6e-3 if normalises else 1e-3)
         assert difference.mean() < 3e-4
+    for buffer, other_buffer in zip(theirs.net.buffers, ours.net.buffers, strict=True):
+        # Taken anew under the weights: of sums of up to 288 products with weights that differ as above.
+        scale = np.abs(other_buffer.value).max()
+        assert np.abs(buffer.value - other_buffer.value).max() < 0.03 * scale
     assert their_result.dev_accuracy == pytest.approx(our_result.dev_accuracy, abs=0.1)
 
 
