@@ -19,7 +19,9 @@ from mnist100.batch_norm import BatchNormReLU
 from mnist100.layers import Activation, Layer
 from mnist100.models import Model
 
-STATISTICS_PAIRS = 2048  # 4,096 digits of 7 x 7 pixels at the least: 200,000 values of every channel
+STATISTICS_PAIRS = (
+    2048  # 4,096 digits of 7 x 7 pixels at the least: 200,000 values of every channel
+)
 
 
 @contextmanager
