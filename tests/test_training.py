@@ -296,3 +296,21 @@ def test_every_augmentation_reaches_the_inputs(change: str, splits: Splits, reci
     before, _ = next(TrainingInputs(splits, plain, 7, 1).batches(1))
     after, _ = next(TrainingInputs(splits, plain.replace(**{change: value}), 7, 1).batches(1))
     assert not np.array_equal(before, after)
+
+
+def test_the_last_epochs_are_plain(splits: Splits, recipe: Recipe) -> None:
+    none = dict.fromkeys(("rotate_degrees", "scale", "shear", "translate"), 0)
+    deformed = recipe.replace(epochs=4, shift=2, contrast=0.1)
+    first, second, third, fourth = (
+        [
+            np.array_equal(x, plain)
+            for (x, _), (plain, _) in zip(
+                TrainingInputs(splits, deformed.replace(plain_epochs=2), 7, 1).batches(epoch),
+                TrainingInputs(splits, recipe.replace(**none), 7, 1).batches(epoch),
+                strict=True,
+            )
+        ]
+        for epoch in (1, 2, 3, 4)
+    )
+    assert not any(first + second)
+    assert all(third + fourth)

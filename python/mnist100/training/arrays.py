@@ -165,9 +165,19 @@ class _Deformed:
             (values / 255).astype(np.float32).reshape(IMAGE_SHAPE)
             for values in (standardise.mean, standardise.std)
         )
-        self._settings = {"clip": standardise.clip, **augmentation(recipe), "seed": seed}
+        self._recipe = recipe
+        self._clip = standardise.clip
+        self._seed = seed
 
     def batch(self, rows: Labels, epoch: int) -> npt.NDArray[np.float32]:
         return functional.input_batch(
-            self._digits, self._pairs, rows, self._mean, self._std, **self._settings, step=epoch
+            self._digits,
+            self._pairs,
+            rows,
+            self._mean,
+            self._std,
+            clip=self._clip,
+            **augmentation(self._recipe, epoch),
+            seed=self._seed,
+            step=epoch,
         )

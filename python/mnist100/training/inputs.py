@@ -47,8 +47,10 @@ class Inputs(Protocol):
         """Measure on training data without augmentation, and on dev data if there are any."""
 
 
-def augmentation(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe says of augmentation, as `mnist100.functional.input_batch` takes it."""
+def augmentation(recipe: Recipe, epoch: int) -> dict[str, Any]:
+    """Return an epoch's augmentation, as `mnist100.functional.input_batch` takes it."""
+    if epoch > recipe.epochs - recipe.plain_epochs:
+        return {}
     return {
         "rotate": math.radians(recipe.rotate_degrees),
         "scale": recipe.scale,
@@ -104,7 +106,6 @@ class TrainingInputs:
         self.subset = self._fixed.take(rows)
         self.dev = None if splits.dev is None else published_pairs(splits.dev, repeats=repeats)
         self.steps = math.ceil(len(self._fixed) / recipe.batch_size)
-        self._augmentation = augmentation(recipe)
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """Yield an epoch's batches: inputs float32 (B, 1, 28, 56) and labels int64 (B,).
@@ -123,7 +124,7 @@ class TrainingInputs:
                 self.normalisation.mean,
                 self.normalisation.std,
                 clip=self.normalisation.clip,
-                **self._augmentation,
+                **augmentation(self._recipe, epoch),
                 seed=self._seed,
                 step=epoch,
             )

@@ -83,6 +83,7 @@ _RULES: dict[str, _Rule] = {
     "std_floor": _number("a number of at least 1e-30", lambda value: value >= 1e-30),
     "clip": _number("a number from 0 to 1e6", lambda value: 0 <= value <= 1e6),
     "pairing": _choice("fresh", "fixed"),
+    "plain_epochs": _whole(0),
     "rotate_degrees": _number("a number from 0 to 180", lambda value: 0 <= value <= 180),
     "scale": _number("a number from 0 to 0.9", lambda value: 0 <= value <= 0.9),
     "shear": _NOT_NEGATIVE,
@@ -128,6 +129,8 @@ class Recipe:
         Least standard deviation of a pixel, and bound on a standardised pixel (0 is none).
     pairing
         ``"fresh"`` pairs the training digits anew every epoch, ``"fixed"`` once.
+    plain_epochs
+        How many of the last of `epochs` are without the augmentation that the keys below ask for.
     rotate_degrees, scale, shear, translate
         Random affine map of each digit: bounds of uniform draws of the angle (degrees), of the
         relative change of size, of the shear (unitless) and of the offset (pixels).
@@ -162,6 +165,7 @@ class Recipe:
     std_floor: float
     clip: float
     pairing: str
+    plain_epochs: int
     rotate_degrees: float
     scale: float
     shear: float
