@@ -16,7 +16,7 @@ from mnist100.optim import Adam
 from mnist100.training import backends
 from mnist100.training.inputs import TrainingInputs
 from mnist100.training.step import train_step
-from mnist100.training.trainers import Trainer
+from mnist100.training.trainers import EpochTrainer, StepTrainer
 from workloads import Array, Builders, Subject
 
 LEARNING_RATE = 1e-3
@@ -244,15 +244,15 @@ def _inference(ops: Any, n: int) -> Subject:
     return _one(lambda: model(x), "logits")
 
 
-def _trainer(backend: str, pairs: int, dropout: float) -> tuple[TrainingInputs, Trainer]:
+def _trainer(backend: str, pairs: int, dropout: float) -> tuple[TrainingInputs, StepTrainer]:
     recipe = inputs.recipe(dropout=dropout)
     chosen = backends.choose(backend)
     model = inputs.network(dropout=dropout)
     chosen.place(model)
-    return (
-        TrainingInputs(inputs.splits(pairs), recipe, inputs.SEED, 1, model.ops),
-        chosen.trainer(model, recipe, inputs.SEED),
-    )
+    data = chosen.inputs(model, inputs.splits(pairs), recipe, inputs.SEED, 1)
+    trainer = chosen.trainer(model, recipe, inputs.SEED, data)
+    assert not isinstance(trainer, EpochTrainer)
+    return data, trainer
 
 
 def epoch(backend: str, pairs: int) -> Subject:

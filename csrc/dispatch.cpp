@@ -50,39 +50,48 @@ Features detect() {
 Features detect() { return {}; }
 #endif
 
+[[maybe_unused]] bool always() { return true; }
+[[maybe_unused]] bool never() { return false; }
+
 struct Isa {
   const Kernels<float>* kernels;
-  bool supported;
+  bool (*supported)();  // asked only when it matters: a GPU takes a moment to answer
 };
 
 struct Registry {
   Isa isas[kMaxIsas];
   int count = 0;
+  const Kernels<float>* best_of_cpu;
   std::atomic<const Kernels<float>*> active;
 
   Registry() {
     [[maybe_unused]] const Features cpu = detect();
-    add(&baseline::table, true);
+    add(&baseline::table, always);
 #ifdef MNIST100_HAVE_V3
-    add(&v3::table, cpu.v3);
+    add(&v3::table, cpu.v3 ? always : never);
 #endif
 #ifdef MNIST100_HAVE_V4
-    add(&v4::table, cpu.v4);
+    add(&v4::table, cpu.v4 ? always : never);
 #endif
 #ifdef MNIST100_HAVE_V4_BF16
-    add(&v4_bf16::table, cpu.v4_bf16);
+    add(&v4_bf16::table, cpu.v4_bf16 ? always : never);
 #endif
-    active = best();
-    add(&reference::table_float, true);
+    best_of_cpu = best();
+    active = best_of_cpu;
+#ifdef MNIST100_HAVE_CUDA
+    for (const Kernels<float>* table : {&cuda::table, &cuda::table_tf32, &cuda::table_bf16})
+      add(table, cuda::available);
+#endif
+    add(&reference::table_float, always);
   }
 
-  void add(const Kernels<float>* kernels, bool supported) { isas[count++] = {kernels, supported}; }
+  void add(const Kernels<float>* kernels, bool (*supported)()) { isas[count++] = {kernels, supported}; }
 
-  // The last supported one: they are added from narrow to wide, the reference after all.
+  // The last supported one of those added so far, from narrow to wide.
   const Kernels<float>* best() const {
     const Kernels<float>* found = nullptr;
     for (int i = 0; i < count; ++i)
-      if (isas[i].supported && isas[i].kernels != &reference::table_float) found = isas[i].kernels;
+      if (isas[i].supported()) found = isas[i].kernels;
     return found;
   }
 
@@ -132,7 +141,7 @@ int isa_names(const char** names) {
 
 bool isa_supported(const char* name) {
   const Isa* isa = registry().find(name);
-  return isa && isa->supported;
+  return isa && isa->supported();
 }
 
 bool set_isa(const char* name) {
@@ -141,7 +150,7 @@ bool set_isa(const char* name) {
   return true;
 }
 
-const char* best_isa() { return registry().best()->name; }
+const char* best_isa() { return registry().best_of_cpu->name; }
 
 int num_threads() {
   if (forked_child.load(std::memory_order_relaxed)) return 1;

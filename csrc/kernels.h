@@ -15,8 +15,14 @@
 
 #include <new>
 
+#ifdef __CUDACC__
+#define MNIST100_HOST_DEVICE __host__ __device__
+#else
+#define MNIST100_HOST_DEVICE
+#endif
+
 // No out-of-line copy is ever made, so that the linker cannot keep a wide instruction set's copy for all.
-#define MNIST100_INLINE [[gnu::always_inline]] inline
+#define MNIST100_INLINE [[gnu::always_inline]] MNIST100_HOST_DEVICE inline
 
 namespace mnist100 {
 
@@ -247,10 +253,10 @@ struct Kernels {
 template <class T>
 const Kernels<T>& kernels();
 
-// Names that set_isa takes: every built one, then "reference".
+// Names that set_isa takes: every built one of the CPU, those of the GPU if they are built, then "reference".
 constexpr int kMaxIsas = 8;
 int isa_names(const char** names);
-bool isa_supported(const char* name);  // built, and this CPU and OS can run it
+bool isa_supported(const char* name);  // built, and this machine can run it
 bool set_isa(const char* name);        // false: not supported; nothing changes
 const char* best_isa();
 
@@ -264,11 +270,11 @@ int64_t first_outside(int64_t size, const int64_t* values, int64_t stop, int thr
 // Says how much was asked for; a MemoryError in Python.
 class OutOfMemory : public std::bad_alloc {
  public:
-  explicit OutOfMemory(size_t bytes);
+  explicit OutOfMemory(size_t bytes, const char* of = "");
   const char* what() const noexcept override;
 
  private:
-  char text_[48];
+  char text_[64];
 };
 
 // This thread's scratch block, at least `bytes` long and 64-byte aligned, valid until the thread's
@@ -303,6 +309,10 @@ extern const Kernels<float> table;
 namespace v4_bf16 {
 extern const Kernels<float> table;
 }
+namespace cuda {
+extern const Kernels<float> table, table_tf32, table_bf16;  // by what products are made with
+bool available();                                           // a GPU, and a driver that can use it
+}  // namespace cuda
 namespace reference {
 extern const Kernels<float> table_float;
 extern const Kernels<double> table_double;

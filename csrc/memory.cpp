@@ -111,9 +111,9 @@ thread_local Scratch thread_scratch;
 
 }  // namespace
 
-OutOfMemory::OutOfMemory(size_t bytes) {
+OutOfMemory::OutOfMemory(size_t bytes, const char* of) {
   constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-  snprintf(text_, sizeof text_, "unable to allocate %.3g GiB", static_cast<double>(bytes) / kGiB);
+  snprintf(text_, sizeof text_, "unable to allocate %.3g GiB%s", static_cast<double>(bytes) / kGiB, of);
 }
 
 const char* OutOfMemory::what() const noexcept { return text_; }

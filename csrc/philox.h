@@ -26,7 +26,7 @@ struct Bits4 {
 };
 
 // Block `index` (up to 2^48) of `purpose` (up to 2^16) in the stream.
-inline Bits4 philox(Stream stream, Purpose purpose, uint64_t index) {
+MNIST100_HOST_DEVICE inline Bits4 philox(Stream stream, Purpose purpose, uint64_t index) {
   uint32_t c0 = static_cast<uint32_t>(index);
   uint32_t c1 = static_cast<uint32_t>(index >> 32) | (static_cast<uint32_t>(purpose) << 16);
   uint32_t c2 = static_cast<uint32_t>(stream.step);
@@ -47,12 +47,16 @@ inline Bits4 philox(Stream stream, Purpose purpose, uint64_t index) {
 }
 
 // The open interval (0, 1): the middle of one of 2^32 cells.
-inline double uniform01(uint32_t bits) { return (static_cast<double>(bits) + 0.5) * 0x1p-32; }
+MNIST100_HOST_DEVICE inline double uniform01(uint32_t bits) {
+  return (static_cast<double>(bits) + 0.5) * 0x1p-32;
+}
 
-inline double uniform(uint32_t bits, double half_width) { return (2.0 * uniform01(bits) - 1.0) * half_width; }
+MNIST100_HOST_DEVICE inline double uniform(uint32_t bits, double half_width) {
+  return (2.0 * uniform01(bits) - 1.0) * half_width;
+}
 
 // Box-Muller: one N(0, 1) from two words.
-inline double normal(uint32_t bits_r, uint32_t bits_phi) {
+MNIST100_HOST_DEVICE inline double normal(uint32_t bits_r, uint32_t bits_phi) {
   const double r = __builtin_sqrt(-2.0 * __builtin_log(uniform01(bits_r)));
   return r * __builtin_cos(6.283185307179586 * uniform01(bits_phi));
 }

@@ -16,12 +16,30 @@ from support import isa
 # Its pool of threads would compete with the kernels' own.
 torch.set_num_threads(1)
 
-VARIANTS = [name for name in _core.supported_isas() if name != "reference"]
+TENSOR_CORES = ("cuda_tf32", "cuda_bf16")  # they round what they multiply
+
+EXACT_VARIANTS = [name for name in _core.supported_isas() if name != "reference"]
+VARIANTS = [name for name in EXACT_VARIANTS if name not in TENSOR_CORES]
+
+# Training on a GPU: where there is one, or one is emulated.
+collect_ignore = (
+    []
+    if "cuda" in VARIANTS
+    else ["test_device.py", "test_device_arrays.py", "test_tensor_cores.py"]
+)
 
 
 @pytest.fixture(params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every instruction set that this CPU can run, in use while the test runs."""
+    name: str = request.param
+    with isa(name):
+        yield name
+
+
+@pytest.fixture(params=EXACT_VARIANTS)
+def exact_variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every variant, and tensor cores: for small whole numbers, which they need not round."""
     name: str = request.param
     with isa(name):
         yield name

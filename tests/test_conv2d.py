@@ -20,7 +20,7 @@ def run(s: Conv, x: Array, w: Array, b: Array | None) -> Array:
 
 
 @pytest.mark.parametrize("shape", CONV, ids=str)
-def test_equals_the_oracle(variant: str, shape: Conv) -> None:
+def test_equals_the_oracle(exact_variant: str, shape: Conv) -> None:
     x, w = whole(shape.n, shape.c, shape.h, shape.w), whole(shape.oc, shape.c, *shape.kernel)
     for b in (None, whole(shape.oc)):
         assert_same(run(shape, x, w, b), oracle(run, shape, x, w, b))

@@ -33,7 +33,7 @@ def both_ways(
 
 # Half of all whole-number windows are tied, a good part of them at a ReLU's zero.
 @pytest.mark.parametrize("shape", BLOCK, ids=str)
-def test_equals_the_oracle(variant: str, shape: Block) -> None:
+def test_equals_the_oracle(exact_variant: str, shape: Block) -> None:
     arrays = inputs(shape, whole)  # type: ignore[arg-type]
     expected = oracle(both_ways, *arrays)
     assert_same(both_ways(*arrays), expected)

@@ -45,7 +45,9 @@ def both_ways(
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("shape", SAME, ids=str)
-def test_equals_the_oracle(variant: str, shape: Block, relu: bool, border: tuple[int, int]) -> None:
+def test_equals_the_oracle(
+    exact_variant: str, shape: Block, relu: bool, border: tuple[int, int]
+) -> None:
     x, w, b = inputs(shape, whole)  # type: ignore[arg-type]
     dy = whole(shape.n, shape.oc, shape.h, shape.w, seed=2)
     for bias in (b, None):

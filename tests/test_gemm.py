@@ -29,7 +29,7 @@ def exact_product(shape: Gemm) -> tuple[Array, Array, Array]:
 
 
 @pytest.mark.parametrize("shape", GEMM, ids=str)
-def test_equals_the_oracle(variant: str, shape: Gemm) -> None:
+def test_equals_the_oracle(exact_variant: str, shape: Gemm) -> None:
     a, b, expected = exact_product(shape)
     for trans_a, trans_b in TRANSPOSES:
         out = F.gemm(stored(a, trans_a), stored(b, trans_b), trans_a=trans_a, trans_b=trans_b)

@@ -12,7 +12,7 @@ from support import assert_same, assert_sum_close, draws, gradients, oracle, ten
 
 
 @pytest.mark.parametrize("shape", LINEAR, ids=str)
-def test_equals_the_oracle(variant: str, shape: Dense) -> None:
+def test_equals_the_oracle(exact_variant: str, shape: Dense) -> None:
     x, w = whole(shape.n, shape.inputs), whole(shape.outputs, shape.inputs, seed=1)
     for b in (None, whole(shape.outputs)):
         assert_same(F.linear(x, w, b), oracle(F.linear, x, w, b))

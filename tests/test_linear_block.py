@@ -28,7 +28,7 @@ def both_ways(s: Dense, p: float, x: Array, w: Array, b: Array) -> tuple[Array, 
 # 1 / (1 - p) is a power of two, so that sums of whole numbers stay exact.
 @pytest.mark.parametrize("p", [0.0, 0.5, 0.75])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_equals_the_oracle_and_its_parts(variant: str, shape: Dense, p: float) -> None:
+def test_equals_the_oracle_and_its_parts(exact_variant: str, shape: Dense, p: float) -> None:
     x, w = whole(shape.n, shape.inputs), whole(shape.outputs, shape.inputs, seed=1)
     b = whole(shape.outputs)
     found = both_ways(shape, p, x, w, b)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mnist100
-from mnist100 import models
+from mnist100 import _core, models
 from mnist100.cli.main import main
 from mnist100.reference.torch_trainer import TorchTrainer
 from mnist100.training import EpochReport, backends
@@ -200,14 +200,34 @@ def test_a_model_moves_between_backends() -> None:
     assert_sum_close(ours, expected + 1, 1)
 
 
-@pytest.mark.parametrize("backend", ["native", "numpy"])
-def test_cuda_needs_torch(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numpy_has_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["train"], ["evaluate", "missing"]):
-        assert main([*command, "--backend", backend, "--device", "cuda"]) == 2
+        assert main([*command, "--backend", "numpy", "--device", "cuda"]) == 2
         assert capsys.readouterr().err == (
-            f"mnist100: error: argument --device: got cuda with --backend {backend}, wants cpu; "
-            "only --backend torch computes elsewhere\n"
+            "mnist100: error: argument --device: got cuda with --backend numpy, wants cpu\n"
         )
+
+
+@pytest.mark.parametrize(
+    ("built", "message"),
+    [
+        (
+            ["baseline"],
+            "was built without CUDA; build it with: pip install . -C cmake.define.MNIST",
+        ),
+        (["baseline", "cuda"], "no CUDA GPU was found, or its driver is too old"),
+    ],
+)
+def test_a_missing_gpu_is_an_error(
+    built: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_core, "isas", lambda: built)
+    monkeypatch.setattr(_core, "supported_isas", lambda: ["baseline"])
+    assert main(["train", "--device", "cuda"]) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_missing_cuda_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

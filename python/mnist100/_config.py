@@ -8,6 +8,8 @@ from typing import Any
 from . import _checks as check
 from . import _core
 
+_OF_NO_CPU = ("cuda", "cuda_tf32", "cuda_bf16", "reference")  # kernels that are no instruction set
+
 
 def config() -> dict[str, Any]:
     """The facts of `show_config`, as plain JSON-ready values."""
@@ -15,13 +17,20 @@ def config() -> dict[str, Any]:
         "version": _core.version,
         "compiler": _core.compiler(),
         "flags": _core.flags,
-        "isas_built": [name for name in _core.isas() if name != "reference"],
-        "isas_supported": [name for name in _core.supported_isas() if name != "reference"],
+        "isas_built": [name for name in _core.isas() if name not in _OF_NO_CPU],
+        "isas_supported": [name for name in _core.supported_isas() if name not in _OF_NO_CPU],
         "isa": _core.isa(),
         "openmp": _core.has_openmp(),
         "threads": _core.num_threads(),
-        "cuda": False,
+        "gpu": _core.device_name() if "cuda" in _core.supported_isas() else None,
+        "cuda": "cuda" in _core.isas(),
     }
+
+
+def _cuda(facts: dict[str, Any]) -> str:
+    if not facts["cuda"]:
+        return "no"
+    return facts["gpu"] or "built, but no GPU was found"
 
 
 def show_config() -> None:
@@ -35,7 +44,7 @@ def show_config() -> None:
         ("instruction sets", f"built {', '.join(facts['isas_built'])}; active {facts['isa']}"),
         ("OpenMP", openmp),
         ("threads", facts["threads"]),
-        ("CUDA", "yes" if facts["cuda"] else "no"),
+        ("CUDA", _cuda(facts)),
     ]
     sys.stdout.writelines(f"{name + ':':<18}{value}\n" for name, value in lines)
 

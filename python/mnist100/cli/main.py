@@ -147,7 +147,8 @@ def _tell(error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         line = f"mnist100: interrupted: {text or 'nothing was written'}"
     elif isinstance(error, MemoryError):
-        line = "mnist100: error: not enough memory; try a smaller --batch-size"
+        why = f" ({text})" if text else ""
+        line = f"mnist100: error: not enough memory{why}; try a smaller --batch-size"
     elif isinstance(error, _EXPECTED) and text:
         line = f"mnist100: error: {text}"
     else:

@@ -14,6 +14,7 @@ _OPTIONS = {
     "channels": "widths of the siamese network, like 16-32,32-64,64",
     "epochs": "passes over the training pairs, at most",
     "batch_size": "pairs in one step",
+    "precision": "of products on a GPU: fp32, tf32 or bf16",
     "learning_rate": "Adam's rate; the peak of a one-cycle schedule",
     "reg_lambda": "strength of the L2 term",
     "weight_decay": "decoupled decay of the weights",

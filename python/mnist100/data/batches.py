@@ -14,6 +14,11 @@ from mnist100 import _checks, functional
 _SHUFFLE_KEY = 0x5F3759DF
 
 
+def shuffle_seed(seed: int) -> int:
+    """Return the seed of the permutations that `batches` shuffles with."""
+    return seed ^ _SHUFFLE_KEY
+
+
 def batches(n: int, batch_size: int, *, seed: int, step: int) -> Iterator[NDArray[np.int64]]:
     """Shuffle ``n`` samples and cut them into batches.
 
@@ -40,5 +45,5 @@ def batches(n: int, batch_size: int, *, seed: int, step: int) -> Iterator[NDArra
     """
     _checks.integer("n", n, 0)
     _checks.integer("batch_size", batch_size, 1)
-    order = functional.permutation(n, seed=seed ^ _SHUFFLE_KEY, step=step)
+    order = functional.permutation(n, seed=shuffle_seed(seed), step=step)
     return (order[start : start + batch_size] for start in range(0, n, batch_size))

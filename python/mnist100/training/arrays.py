@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from mnist100.data.pairs import sides
 from mnist100.models import Model
 from mnist100.training.inputs import TRAIN_SUBSET, Batch, augmentation
 from mnist100.training.recipes import Recipe
-from mnist100.training.statistics import STATISTICS_PAIRS
+from mnist100.training.statistics import STATISTICS_PAIRS, plain_statistics
 
 Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
@@ -137,6 +138,10 @@ class ArrayInputs:
             else:
                 x = self._standardise(self._X[rows]).reshape(-1, 1, *self._image_shape)
             yield x, self._labels[rows]
+
+    def statistics(self, model: Model) -> AbstractContextManager[None]:
+        """Let a model normalise by the statistics of a fixed subset of the training rows for a while."""
+        return plain_statistics(model, lambda: self.plain(model))
 
     def plain(self, model: Model) -> Iterator[Array]:
         """Yield batches of a fixed subset of the training rows."""

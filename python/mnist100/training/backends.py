@@ -8,11 +8,15 @@ from threadpoolctl import threadpool_limits
 
 from mnist100 import export, functional
 from mnist100._config import config
+from mnist100.data import Splits
+from mnist100.device import DeviceNet, check_device
 from mnist100.layers import Sequential
 from mnist100.modelfile import MODEL_NAME, TORCH_MODEL_NAME, save_model
 from mnist100.models import Model
+from mnist100.training.device import DeviceInputs, DeviceTrainer
+from mnist100.training.inputs import TrainingInputs
 from mnist100.training.recipes import Recipe
-from mnist100.training.trainers import KernelTrainer, Trainer
+from mnist100.training.trainers import EpochTrainer, KernelTrainer, StepTrainer
 
 DEVICES = ("cpu", "cuda")
 
@@ -29,13 +33,64 @@ class Native:
         model.net = Sequential(model.net.layers)
         model.use(functional)
 
-    def trainer(self, model: Model, recipe: Recipe, seed: int) -> Trainer:
-        """Return what takes the steps of a run; `model` has been placed."""
+    def inputs(
+        self, model: Model, splits: Splits, recipe: Recipe, seed: int, repeats: int
+    ) -> TrainingInputs:
+        """Return the data of a run; `model` has been placed.
+
+        Raises
+        ------
+        ValueError
+            If the recipe wants a precision that this backend has not.
+        """
+        if recipe.precision != "fp32":
+            raise ValueError(
+                f"precision: got {recipe.precision} with the {self.name} backend on {self.device}, wants fp32"
+            )
+        return TrainingInputs(splits, recipe, seed, repeats, model.ops)
+
+    def trainer(
+        self, model: Model, recipe: Recipe, seed: int, inputs: TrainingInputs
+    ) -> StepTrainer | EpochTrainer:
+        """Return what takes the steps of a run; `model` has been placed, `inputs` are of this backend."""
         return KernelTrainer(model, recipe)
 
     def save(self, model: Model, path: Path) -> None:
         """Write the model file of this backend atomically."""
         save_model(model, path)
+
+
+class Cuda(Native):
+    """Our kernels on a GPU.
+
+    Raises
+    ------
+    RuntimeError
+        If the package was built without CUDA, or finds no GPU.
+    """
+
+    device = "cuda"
+
+    def __init__(self) -> None:
+        check_device()
+
+    def place(self, model: Model) -> None:
+        """Let a model compute on the GPU from now on."""
+        super().place(model)
+        model.net = DeviceNet(model.net.layers)
+
+    def inputs(
+        self, model: Model, splits: Splits, recipe: Recipe, seed: int, repeats: int
+    ) -> DeviceInputs:
+        """Return the data of a run, in the GPU's memory."""
+        return DeviceInputs(model, splits, recipe, seed, repeats)
+
+    def trainer(
+        self, model: Model, recipe: Recipe, seed: int, inputs: TrainingInputs
+    ) -> EpochTrainer:
+        """Return what takes the steps of a run on the GPU."""
+        assert isinstance(inputs, DeviceInputs)
+        return DeviceTrainer(model, recipe, inputs)
 
 
 class Numpy(Native):
@@ -76,9 +131,11 @@ class Torch(Native):
         super().place(model)
         model.net = self._torch.TorchNet(model.net, self.device)
 
-    def trainer(self, model: Model, recipe: Recipe, seed: int) -> Trainer:
+    def trainer(
+        self, model: Model, recipe: Recipe, seed: int, inputs: TrainingInputs
+    ) -> StepTrainer:
         """Return what takes the steps of a run with PyTorch's own optimiser."""
-        trainer: Trainer = self._torch.TorchTrainer(
+        trainer: StepTrainer = self._torch.TorchTrainer(
             model,
             self.device,
             reg_lambda=recipe.reg_lambda,
@@ -97,11 +154,13 @@ BACKENDS: dict[str, type[Native]] = {"native": Native, "numpy": Numpy, "torch": 
 
 
 def choose(name: str, device: str = "cpu") -> Native:
-    """Return a backend by name; the device matters to PyTorch alone.
+    """Return a backend by name; the device matters to our kernels and to PyTorch.
 
     Raises
     ------
     RuntimeError
-        If PyTorch is asked for and is not installed, or has no such device.
+        If PyTorch is asked for and is not installed, or there is no such device.
     """
+    if name == "native" and device == "cuda":
+        return Cuda()
     return Torch(device) if name == "torch" else BACKENDS[name]()

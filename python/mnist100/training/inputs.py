@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ from mnist100.evaluation import accuracy, inputs_of
 from mnist100.models import Model
 from mnist100.operations import Operations
 from mnist100.training.recipes import Recipe
-from mnist100.training.statistics import STATISTICS_PAIRS
+from mnist100.training.statistics import STATISTICS_PAIRS, plain_statistics
 
 TRAIN_SUBSET = 10_000  # training pairs on which train accuracy is measured
 
@@ -40,8 +41,8 @@ class Inputs(Protocol):
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
         """Yield an epoch's batches but for the first `skip`: inputs and labels, int64."""
 
-    def plain(self, model: Model) -> Iterator[Array]:
-        """Yield batches of `STATISTICS_PAIRS` training data, or fewer, without augmentation."""
+    def statistics(self, model: Model) -> AbstractContextManager[None]:
+        """Let a model normalise by the statistics of training data without augmentation for a while."""
 
     def accuracies(self, model: Model) -> tuple[float, float | None]:
         """Measure on training data without augmentation, and on dev data if there are any."""
@@ -129,6 +130,10 @@ class TrainingInputs:
                 step=epoch,
             )
             yield x, labels[rows]
+
+    def statistics(self, model: Model) -> AbstractContextManager[None]:
+        """Let a model normalise by the statistics of a fixed subset of the training pairs for a while."""
+        return plain_statistics(model, lambda: self.plain(model))
 
     def plain(self, model: Model) -> Iterator[Array]:
         """Yield batches of a fixed subset of the training pairs."""

@@ -14,15 +14,14 @@ from mnist100.models import Model
 from mnist100.training.backends import Native
 from mnist100.training.checkpoint import Checkpoint, identity
 from mnist100.training.history import EpochRecord
-from mnist100.training.inputs import Inputs, TrainingInputs
+from mnist100.training.inputs import Inputs
 from mnist100.training.interrupt import HeldSignals, hold_signals
 from mnist100.training.keeper import Keeper
 from mnist100.training.recipes import Recipe
 from mnist100.training.reports import EpochReport, FitResult, StepReport, TrainingError
 from mnist100.training.schedule import schedule
-from mnist100.training.statistics import plain_statistics
 from mnist100.training.tally import Tally
-from mnist100.training.trainers import Trainer
+from mnist100.training.trainers import EpochTrainer, StepTrainer
 
 OnStep = Callable[[StepReport], None]
 OnEpoch = Callable[[EpochReport], None]
@@ -83,10 +82,10 @@ def fit(
     """
     backend = Native() if backend is None else backend
     backend.place(model)
-    inputs = TrainingInputs(splits, recipe, seed, repeats, model.ops)
+    inputs = backend.inputs(model, splits, recipe, seed, repeats)
     model.normalisation = inputs.normalisation
     model.metadata.update(recipe=recipe.as_dict(), seed=seed)
-    trainer = backend.trainer(model, recipe, seed)
+    trainer = backend.trainer(model, recipe, seed, inputs)
     facts = identity(recipe.as_dict(), seed, repeats, backend.name, splits)
     keeper = Keeper(model, backend, recipe, out)
     tally = Tally(1)
@@ -102,7 +101,7 @@ def run_epochs(
     model: Model,
     recipe: Recipe,
     inputs: Inputs,
-    trainer: Trainer,
+    trainer: StepTrainer | EpochTrainer,
     keeper: Keeper,
     tally: Tally,
     facts: Mapping[str, Any],
@@ -132,7 +131,7 @@ def run_epochs(
                 if not all(np.isfinite(parameter.value).all() for parameter in model.parameters()):
                     raise run.failure(tally, "a weight is not finite any more")
                 if signals.received is None:
-                    with plain_statistics(model, lambda: inputs.plain(model)):
+                    with inputs.statistics(model):
                         record = _evaluate(model, inputs, tally)
                         report = EpochReport(record, recipe.epochs, keeper.take(record))
                     tally = Tally(tally.epoch + 1)
@@ -159,7 +158,11 @@ class _Run:
     """Takes a trainer through epochs of steps, at the schedule's rates."""
 
     def __init__(
-        self, trainer: Trainer, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
+        self,
+        trainer: StepTrainer | EpochTrainer,
+        recipe: Recipe,
+        inputs: Inputs,
+        on_step: OnStep | None,
     ) -> None:
         self._trainer = trainer
         self._recipe = recipe
@@ -170,6 +173,19 @@ class _Run:
     def train(self, tally: Tally, signals: HeldSignals) -> None:
         """Take the steps that an epoch has left, or until a signal comes."""
         tally.start_clock()
+        if isinstance(self._trainer, EpochTrainer):
+            self._train_at_once(self._trainer, tally)
+        else:
+            self._train_by_steps(self._trainer, tally, signals)
+
+    def _train_at_once(self, trainer: EpochTrainer, tally: Tally) -> None:
+        trainer.train_epoch(tally)
+        loss = tally.loss_sum / tally.images
+        self._check(tally, loss)
+        if self._on_step is not None:
+            self._on_step(self._report(tally, loss))
+
+    def _train_by_steps(self, trainer: StepTrainer, tally: Tally, signals: HeldSignals) -> None:
         for x, labels in self._inputs.batches(tally.epoch, skip=tally.step):
             if signals.received is not None:
                 return
@@ -177,7 +193,7 @@ class _Run:
             rate = self._schedule(
                 step, self._recipe.epochs * self._inputs.steps, self._recipe.learning_rate
             )
-            loss = self._trainer.step(x, labels, rate)
+            loss = trainer.step(x, labels, rate)
             tally.add(loss, len(labels), rate)
             self._check(tally, loss)
             if self._on_step is not None:

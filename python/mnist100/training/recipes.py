@@ -69,6 +69,7 @@ _RULES: dict[str, _Rule] = {
     ),
     "epochs": _whole(1),
     "batch_size": _whole(1),
+    "precision": _choice("fp32", "tf32", "bf16"),
     "learning_rate": _POSITIVE,
     "schedule": _choice("constant", "one-cycle"),
     "final_div_factor": _number(
@@ -108,6 +109,9 @@ class Recipe:
         and in place of each dash. The other networks have their own.
     epochs, batch_size
         Passes over the training pairs at most, and pairs in one step (the last may be smaller).
+    precision
+        What a GPU's products are made with: ``"fp32"``, or tensor cores on operands rounded to ``"tf32"`` or
+        ``"bf16"``. CPUs and PyTorch have ``"fp32"`` alone.
     learning_rate
         Adam's rate: the constant one, or the peak of the one-cycle schedule.
     schedule
@@ -153,6 +157,7 @@ class Recipe:
     channels: str
     epochs: int
     batch_size: int
+    precision: str
     learning_rate: float
     schedule: str
     final_div_factor: float

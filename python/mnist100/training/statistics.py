@@ -54,7 +54,7 @@ def plain_statistics(model: Model, batches: Callable[[], Iterable[Array]]) -> It
 
 def _take(layers: Sequence[Layer], batches: Iterable[Array]) -> None:
     """Set the statistics of the layers that have some to those of the batches."""
-    pooled = {layer: _Pooled() for layer in layers if isinstance(layer, BatchNormReLU)}
+    pooled = {layer: Pooled() for layer in layers if isinstance(layer, BatchNormReLU)}
     for batch in batches:
         x: Activation = batch
         for layer in layers:
@@ -66,8 +66,8 @@ def _take(layers: Sequence[Layer], batches: Iterable[Array]) -> None:
         layer.var.value[...] = found.variance
 
 
-class _Pooled:
-    """Mean and unbiased variance of all values of a channel, from those of batches."""
+class Pooled:
+    """Mean and unbiased variance of all values of each channel, from those of batches."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -83,10 +83,12 @@ class _Pooled:
 
     @property
     def mean(self) -> npt.NDArray[np.float64]:
+        """Of all batches so far: (c,)."""
         return self._sum / self._count
 
     @property
     def variance(self) -> npt.NDArray[np.float64]:
+        """Of all batches so far, unbiased: (c,)."""
         with np.errstate(invalid="ignore"):  # of a network that has overflowed; the loss will tell
             biased = self._squares / self._count - self.mean**2
         return np.maximum(biased, 0.0) * (self._count / max(self._count - 1, 1))

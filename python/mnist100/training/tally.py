@@ -46,6 +46,14 @@ class Tally:
         self.learning_rate = learning_rate
         self.seconds = time.perf_counter() - self._started
 
+    def add_rest(self, loss_sum: float, step: int, images: int, learning_rate: float) -> None:
+        """Take in all steps up to number `step`, with which the sums are `loss_sum` and `images`."""
+        self.step = step
+        self.images = images
+        self.loss_sum = loss_sum
+        self.learning_rate = learning_rate
+        self.seconds = time.perf_counter() - self._started
+
     @property
     def images_per_second(self) -> float:
         """Training pairs a second."""

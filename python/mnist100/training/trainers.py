@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mnist100._checks import Array
 from mnist100.models import Model
 from mnist100.optim import Adam, ExponentialAverage
 from mnist100.training.recipes import Recipe
 from mnist100.training.step import train_step
+from mnist100.training.tally import Tally
 
 
 class Trainer(Protocol):
     """What the training loop asks of a backend."""
-
-    def step(self, x: Array, labels: Array, learning_rate: float) -> float:
-        """Take one step on a batch; return its loss, the L2 term included, before the update."""
 
     def weights(self) -> AbstractContextManager[object]:
         """Give the model the weights to evaluate and keep, averaged if the recipe averages them."""
@@ -26,6 +24,21 @@ class Trainer(Protocol):
 
     def restore(self, tensors: dict[str, Array], steps: int) -> None:
         """Go on as after `steps` steps that left `tensors`, which are of the right shapes."""
+
+
+class StepTrainer(Trainer, Protocol):
+    """A trainer that is given the batches of an epoch one by one."""
+
+    def step(self, x: Array, labels: Array, learning_rate: float) -> float:
+        """Take one step on a batch; return its loss, the L2 term included, before the update."""
+
+
+@runtime_checkable
+class EpochTrainer(Trainer, Protocol):
+    """A trainer that has the data where it computes."""
+
+    def train_epoch(self, tally: Tally) -> None:
+        """Take all steps that are left of the epoch that `tally` is of."""
 
 
 class KernelTrainer:

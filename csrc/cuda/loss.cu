@@ -1,0 +1,72 @@
+#include "ops.cuh"
+#include "reduce.cuh"
+
+namespace mnist100::cuda {
+namespace {
+
+constexpr int kRows = kBlock / kWarp;  // a warp a row
+
+// exp(x) without results below the smallest normal number, as on the CPU.
+__device__ float exp_normal(float x) { return x < -87.3365448f ? 0.0f : expf(x); }
+
+// exp(x - largest) is summed in double, as many classes of nearly no probability would vanish beside one.
+__device__ double exp_sum(int lane, int classes, const float* row, float largest) {
+  double sum = 0;
+  for (int j = lane; j < classes; j += kWarp) sum += static_cast<double>(exp_normal(row[j] - largest));
+  return warp_sum(sum);
+}
+
+__device__ float row_max(int lane, int classes, const float* row) {
+  float largest = row[0];
+  for (int j = lane; j < classes; j += kWarp) largest = row[j] > largest ? row[j] : largest;
+  return warp_max(largest);
+}
+
+__global__ void softmax_kernel(int n, int classes, const float* x, float* p) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
+  if (i >= n) return;
+  const float* row = x + static_cast<int64_t>(i) * classes;
+  const float largest = row_max(lane, classes, row);
+  const float scale = static_cast<float>(1.0 / exp_sum(lane, classes, row, largest));
+  for (int j = lane; j < classes; j += kWarp)
+    p[static_cast<int64_t>(i) * classes + j] = exp_normal(row[j] - largest) * scale;
+}
+
+__global__ void cross_entropy_kernel(int n, int classes, const float* logits, const int64_t* labels,
+                                     float* dlogits, double* losses) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
+  if (i >= n) return;
+  const float* row = logits + static_cast<int64_t>(i) * classes;
+  const int label = static_cast<int>(labels[i]);
+  const float largest = row_max(lane, classes, row);
+  const double sum = exp_sum(lane, classes, row, largest);
+  const float scale = static_cast<float>(1.0 / sum), share = 1.0f / static_cast<float>(n);
+  for (int j = lane; j < classes; j += kWarp)
+    dlogits[static_cast<int64_t>(i) * classes + j] =
+        (exp_normal(row[j] - largest) * scale - (j == label ? 1.0f : 0.0f)) * share;
+  if (lane == 0) losses[i] = log(sum) + (static_cast<double>(largest) - static_cast<double>(row[label]));
+}
+
+struct LossTerm {
+  const double* losses;
+  __device__ double operator()(int i) const { return losses[i]; }
+};
+
+}  // namespace
+
+void softmax(int64_t n, int64_t classes, const float* x, float* p, cudaStream_t stream) {
+  launch(softmax_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRows))), dim3(kBlock), stream,
+         static_cast<int>(n), static_cast<int>(classes), x, p);
+}
+
+void softmax_cross_entropy(int64_t n, int64_t classes, const float* logits, const int64_t* labels,
+                           float* dlogits, double* result, cudaStream_t stream) {
+  Buffer<double> losses(n, stream);
+  launch(cross_entropy_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRows))), dim3(kBlock), stream,
+         static_cast<int>(n), static_cast<int>(classes), logits, labels, dlogits, losses.get());
+  sum_elements(n, LossTerm{losses.get()}, 1.0 / static_cast<double>(n), result, stream);
+}
+
+}  // namespace mnist100::cuda

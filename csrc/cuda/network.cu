@@ -1,0 +1,196 @@
+#include "network.cuh"
+
+#include <stdexcept>
+#include <string>
+
+namespace mnist100::cuda {
+namespace {
+
+using Kind = LayerSpec::Kind;
+
+Form output_of(const LayerSpec& layer, const Form& x) {
+  switch (layer.kind) {
+    case Kind::kPad:
+      return {x.per_sample, x.c, x.h, x.w, layer.border_h, layer.border_w};
+    case Kind::kHalves:
+      return {2, x.c, x.h, x.w / 2, layer.border_h, layer.border_w};
+    case Kind::kConvBlock:
+      return {x.per_sample, layer.size, x.h / 2, x.w / 2, layer.border_h, layer.border_w};
+    case Kind::kConvSame:
+      return {x.per_sample, layer.size, x.h, x.w, layer.border_h, layer.border_w};
+    case Kind::kBatchNorm:
+      return {x.per_sample,   x.c,           layer.pool ? x.h / 2 : x.h, layer.pool ? x.w / 2 : x.w,
+              layer.border_h, layer.border_w};
+    case Kind::kUnpad:
+      return {x.per_sample, x.c, x.h, x.w, 0, 0};
+    case Kind::kDropout:
+      return x;
+    case Kind::kLinear:
+    case Kind::kLinearBlock:
+      return {x.per_sample, layer.size, 1, 1, 0, 0};
+    case Kind::kPairLogits:
+      return {1, x.c * x.c, 1, 1, 0, 0};
+  }
+  throw std::invalid_argument("layers: an unknown kind");
+}
+
+void require(bool holds, const char* what) {
+  if (!holds) throw std::invalid_argument(std::string("layers: ") + what);
+}
+
+void require_fit(const LayerSpec& layer, const Form& x) {
+  const bool is_flat = x.bh == 0 && x.bw == 0;
+  require(layer.size >= 0 && layer.border_h >= 0 && layer.border_w >= 0 && layer.p >= 0 && layer.p < 1,
+          "a size, a border or a probability is out of range");
+  switch (layer.kind) {
+    case Kind::kPad:
+      return require(x.c == 1 && is_flat, "only images of one channel are padded");
+    case Kind::kHalves:
+      return require(x.c == 1 && is_flat && x.per_sample == 1 && x.w % 2 == 0,
+                     "only whole images have halves");
+    case Kind::kConvBlock:
+    case Kind::kConvSame:
+      require(layer.size > 0 && layer.kernel_h % 2 == 1 && layer.kernel_w % 2 == 1, "a kernel is not odd");
+      require(x.bh == layer.kernel_h / 2 && x.bw == layer.kernel_w / 2, "a border is not half the kernel");
+      return require(layer.kind == Kind::kConvSame || (x.h >= 2 && x.w >= 2),
+                     "an image is too small to pool");
+    case Kind::kBatchNorm:
+      return require(!layer.pool || (x.h >= 2 && x.w >= 2), "an image is too small to pool");
+    case Kind::kUnpad:
+      return;
+    case Kind::kDropout:
+      return require(is_flat, "only features are dropped");
+    case Kind::kLinear:
+    case Kind::kLinearBlock:
+      return require(is_flat && layer.size > 0, "a linear layer wants features");
+    case Kind::kPairLogits:
+      return require(x.per_sample == 2 && x.h == 1 && x.w == 1, "only scores of halves are paired");
+  }
+  require(false, "an unknown kind");
+}
+
+void add_tensors(const LayerSpec& layer, const Form& x, Tensors& tensors) {
+  const int64_t taps = x.c * layer.kernel_h * layer.kernel_w;
+  switch (layer.kind) {
+    case Kind::kConvBlock:
+    case Kind::kConvSame:
+      tensors.parameters.push_back({layer.size * taps, true});
+      if (layer.kind == Kind::kConvBlock) tensors.parameters.push_back({layer.size, false});
+      return;
+    case Kind::kBatchNorm:
+      tensors.parameters.push_back({x.c, false});
+      tensors.parameters.push_back({x.c, false});
+      tensors.buffers.push_back(x.c);
+      tensors.buffers.push_back(x.c);
+      return;
+    case Kind::kLinear:
+    case Kind::kLinearBlock:
+      tensors.parameters.push_back({layer.size * x.features(), true});
+      tensors.parameters.push_back({layer.size, false});
+      return;
+    default:
+      return;
+  }
+}
+
+constexpr Form kImage{1, 1, 28, 56, 0, 0};
+
+bool learns(Kind kind) {
+  return kind == Kind::kConvBlock || kind == Kind::kConvSame || kind == Kind::kBatchNorm ||
+         kind == Kind::kLinear || kind == Kind::kLinearBlock;
+}
+
+}  // namespace
+
+Tensors tensors_of(const std::vector<LayerSpec>& layers) {
+  Tensors tensors;
+  Form form = kImage;
+  for (const LayerSpec& layer : layers) {
+    require_fit(layer, form);
+    add_tensors(layer, form, tensors);
+    form = output_of(layer, form);
+  }
+  require(form.per_sample == 1 && form.h == 1 && form.w == 1, "the network does not end with logits");
+  require(!tensors.parameters.empty(), "no layer learns");
+  return tensors;
+}
+
+std::vector<int64_t> begin_of(const Tensors& tensors) {
+  const auto& parameters = tensors.parameters;
+  std::vector<int64_t> begin(parameters.size() + tensors.buffers.size());
+  int64_t next = 0;
+  for (bool decay : {true, false})
+    for (size_t i = 0; i < parameters.size(); ++i)
+      if (parameters[i].decay == decay) {
+        begin[i] = next;
+        next += parameters[i].size;
+      }
+  for (size_t i = 0; i < tensors.buffers.size(); ++i) {
+    begin[parameters.size() + i] = next;
+    next += tensors.buffers[i];
+  }
+  return begin;
+}
+
+std::vector<Places> places_of(const std::vector<LayerSpec>& layers, const std::vector<int64_t>& begin,
+                              size_t parameters) {
+  std::vector<Places> places;
+  size_t parameter = 0, buffer = parameters;
+  for (const LayerSpec& layer : layers) {
+    Places at;
+    switch (layer.kind) {
+      case LayerSpec::Kind::kConvSame:
+        at.weight = begin.at(parameter++);
+        break;
+      case LayerSpec::Kind::kBatchNorm:
+        at.mean = begin.at(buffer++);
+        at.var = begin.at(buffer++);
+        [[fallthrough]];
+      case LayerSpec::Kind::kConvBlock:
+      case LayerSpec::Kind::kLinear:
+      case LayerSpec::Kind::kLinearBlock:
+        at.weight = begin.at(parameter++);
+        at.bias = begin.at(parameter++);
+        break;
+      default:
+        break;
+    }
+    places.push_back(at);
+  }
+  return places;
+}
+
+Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>& places, int64_t most) {
+  Form form = kImage;
+  int64_t largest = form.size(most);
+  outputs_.emplace_back(largest);
+  first_learning_ = layers.size();
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const Form next = output_of(layers[i], form);
+    layers_.push_back(make_layer(layers[i], form, next, places[i], most));
+    form = next;
+    outputs_.emplace_back(form.size(most));
+    if (form.size(most) > largest) largest = form.size(most);
+    if (learns(layers[i].kind) && i < first_learning_) first_learning_ = i;
+  }
+  classes_ = form.features();
+  dlogits_ = Kept<float>(most * classes_);
+  for (Kept<float>& gradient : gradients_) gradient = Kept<float>(largest);
+}
+
+const float* Network::forward(const Pass& pass, const float* x) {
+  for (size_t i = 0; i < layers_.size(); ++i)
+    layers_[i]->forward(pass, i == 0 ? x : outputs_[i].get(), outputs_[i + 1].get());
+  return outputs_.back().get();
+}
+
+void Network::backward(const Pass& pass) {
+  const float* dy = dlogits_.get();
+  for (size_t i = layers_.size(); i-- > first_learning_;) {
+    float* const dx = i > first_learning_ ? gradients_[i % 2].get() : nullptr;
+    layers_[i]->backward(pass, dy, outputs_[i].get(), outputs_[i + 1].get(), dx);
+    dy = dx;
+  }
+}
+
+}  // namespace mnist100::cuda

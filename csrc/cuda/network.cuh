@@ -1,0 +1,93 @@
+// A network whose activations and parameters lie in the GPU's memory.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "device_memory.cuh"
+#include "engine.h"
+#include "ops.cuh"
+
+namespace mnist100::cuda {
+
+// What a pass over n samples is made with. Arrays of tensors begin at the same places in all three.
+struct Pass {
+  int64_t n;
+  const float* values;
+  float* buffers;  // null: in evaluation; else running statistics move, in the backward pass
+  float* grads;
+  bool training;         // batch normalisation by the batch's own statistics, dropout
+  const uint64_t* step;  // of random draws
+  Queue stream;
+};
+
+// What passes from layer to layer: padded NHWC images, or NCHW images or features, without a border.
+struct Form {
+  int64_t per_sample;  // images in a sample: 2 between Halves and PairLogits
+  int64_t c, h, w, bh, bw;
+  int64_t features() const { return c * h * w; }
+  PaddedShape padded(int64_t n) const { return {n * per_sample, c, h, w, bh, bw}; }
+  int64_t size(int64_t n) const { return padded(n).n * padded(n).sample(); }
+};
+
+// Where a layer's tensors begin in the arrays of a Pass.
+struct Places {
+  int64_t weight = 0, bias = 0, mean = 0, var = 0;
+};
+
+// The tensors of a network, in the order of its layers.
+struct Tensors {
+  struct Parameter {
+    int64_t size;
+    bool decay;  // L2 and decoupled decay apply
+  };
+  std::vector<Parameter> parameters;
+  std::vector<int64_t> buffers;
+};
+// Throws std::invalid_argument if the layers do not fit one another.
+Tensors tensors_of(const std::vector<LayerSpec>&);
+// Where each of them begins in the one array of all: parameters with decay come first, then the others, then
+// buffers. In the order of `Tensors`, parameters before buffers.
+std::vector<int64_t> begin_of(const Tensors&);
+// The same by layers.
+std::vector<Places> places_of(const std::vector<LayerSpec>&, const std::vector<int64_t>& begin,
+                              size_t parameters);
+
+class DeviceLayer {
+ public:
+  virtual ~DeviceLayer() = default;
+  virtual void forward(const Pass&, const float* x, float* y) = 0;
+  // dx is null where nothing before this layer learns.
+  virtual void backward(const Pass&, const float* dy, const float* x, const float* y, float* dx) = 0;
+  // Of batch normalisation alone: mean and variance (2,channels) of the last batch in training, and how many
+  // values they are of.
+  virtual const float* statistics() const { return nullptr; }
+  virtual int64_t channels() const { return 0; }
+  virtual int64_t values_of_channel(int64_t /*n*/) const { return 0; }
+};
+
+// A layer from x to y; the passes have at most `most` samples.
+std::unique_ptr<DeviceLayer> make_layer(const LayerSpec&, const Form& x, const Form& y, const Places&,
+                                        int64_t most);
+
+class Network {
+ public:
+  // `places` of each layer in turn. Passes have at most `most` samples of (28,56).
+  Network(const std::vector<LayerSpec>&, const std::vector<Places>&, int64_t most);
+
+  int64_t classes() const { return classes_; }
+  const std::vector<std::unique_ptr<DeviceLayer>>& layers() const { return layers_; }
+  float* input() const { return outputs_[0].get(); }  // (n,28,56)
+  float* dlogits() const { return dlogits_.get(); }   // (n,classes)
+  const float* forward(const Pass&, const float* x);  // logits (n,classes)
+  void backward(const Pass&);
+
+ private:
+  std::vector<std::unique_ptr<DeviceLayer>> layers_;
+  std::vector<Kept<float>> outputs_;  // that of layer i is number i + 1
+  Kept<float> dlogits_, gradients_[2];
+  size_t first_learning_ = 0;
+  int64_t classes_ = 0;
+};
+
+}  // namespace mnist100::cuda
