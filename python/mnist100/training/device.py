@@ -51,7 +51,6 @@ class DeviceInputs(TrainingInputs):
         rate = schedule(recipe.schedule, recipe.final_div_factor)
         self.rates = [rate(step, total, recipe.learning_rate) for step in range(total)]
         self.count = len(self._fixed)
-        self._model = model
         norm = self.normalisation
         self.engine = _core.Engine(
             layer_specs(model.net.layers),
