@@ -44,6 +44,9 @@ CHANGES: dict[str, Any] = {
 }
 
 
+STEP = CHANGES["learning_rate"]
+
+
 @pytest.fixture(scope="module")
 def splits() -> Splits:
     return Splits(make_digits(60, 1), make_digits(40, 2), make_digits(10, 3))
@@ -59,10 +62,10 @@ def train(splits: Splits, recipe: Recipe, backend: Native, **more: Any) -> tuple
 
 
 def assert_near(model: Model, other: Model) -> None:
-    """As a whole: where a gradient is next to nothing, Adam makes a whole step of its rounding errors."""
+    """As a whole, and one element off by a step: Adam makes one of rounding errors, where a gradient is no more."""
     for tensor, wanted in zip(model.tensors(), other.tensors(), strict=True):
         apart = np.linalg.norm(tensor.value - wanted.value)
-        assert apart <= 2e-3 * np.linalg.norm(wanted.value), tensor.name
+        assert apart <= 2e-3 * np.linalg.norm(wanted.value) + STEP, tensor.name
 
 
 def assert_agree(one: tuple[Model, FitResult], other: tuple[Model, FitResult]) -> None:

@@ -67,17 +67,24 @@ def test_we_see_pytorchs_memory() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: torch.zeros(3, dtype=torch.float64), ValueError, "another dtype, wants float32"),
-        (lambda: torch.zeros(3, dtype=torch.int32), ValueError, "another dtype, wants float32"),
-        (lambda: torch.zeros(3, 4).T, ValueError, "wants it contiguous"),
-        (lambda: torch.zeros(8)[::2], ValueError, "wants it contiguous"),
+        (
+            lambda: torch.zeros(3, dtype=torch.float64, device=PLACE),
+            ValueError,
+            "another dtype, wants float32",
+        ),
+        (
+            lambda: torch.zeros(3, dtype=torch.int32, device=PLACE),
+            ValueError,
+            "another dtype, wants float32",
+        ),
+        (lambda: torch.zeros(3, 4, device=PLACE).T, ValueError, "wants it contiguous"),
+        (lambda: torch.zeros(8, device=PLACE)[::2], ValueError, "wants it contiguous"),
         (lambda: np.zeros(3), TypeError, "float64 array of shape .*, wants float32"),
         (lambda: [1.0, 2.0], TypeError, "wants a NumPy array or what speaks DLPack"),
     ],
 )
 def test_what_cannot_be_shared(make: Any, error: type[Exception], message: str) -> None:
     x = make()
-    x = x.to(PLACE) if isinstance(x, torch.Tensor) else x
     with pytest.raises(error, match=message):
         asarray(x)
 

@@ -92,16 +92,25 @@ __device__ float warped(const Affine& a, const float* field, const uint8_t* digi
   return upper + fy * (lower - upper);
 }
 
+__device__ int64_t row_of(const BatchRows& rows, int i) {
+  if (rows.samples) return rows.samples[i];
+  const int64_t place = (rows.first_at ? *rows.first_at : rows.first) + i;
+  return rows.order ? rows.order[place] : place;
+}
+
 // A block a sample.
 __global__ void __launch_bounds__(kBlock)
-    input_kernel(InputParams p, Draws draws, const uint8_t* digits, const int32_t* pairs,
-                 const int64_t* samples, const float* mean, const float* inv_std, float* y) {
+    input_kernel(InputParams p, Draws draws, const uint8_t* digits, const int32_t* pairs, BatchRows rows,
+                 const float* mean, const float* inv_std, float* y, ImagePlaces places) {
   const Stream random = draws.now();
   __shared__ Affine affine[2];
   __shared__ Jitter jitter;
   __shared__ float fields[2][4 * kDrawBlocks];
   const int self = static_cast<int>(threadIdx.x);
-  const int64_t sample = samples[blockIdx.x];
+  const int64_t sample = row_of(rows, static_cast<int>(blockIdx.x));
+  if (self == 0 && rows.labels)
+    rows.labels[blockIdx.x] =
+        10 * rows.digit_labels[pairs[2 * sample]] + rows.digit_labels[pairs[2 * sample + 1]];
   const bool moved = p.rotate != 0 || p.scale != 0 || p.shear != 0 || p.translate != 0 || p.elastic != 0;
   const bool jittered = p.shift != 0 || p.contrast != 0 || p.brightness != 0;
   if (moved && self < 2)
@@ -127,19 +136,20 @@ __global__ void __launch_bounds__(kBlock)
                 : pixel(digit, row, column);
       value = (raw * (1.0f / 255.0f) - mean[place]) * inv_std[place] * jitter.gain + jitter.offset;
     }
-    y[static_cast<int64_t>(blockIdx.x) * kDigit * kWide + at] = value < -limit  ? -limit
-                                                                : value > limit ? limit
-                                                                                : value;
+    y[places.first + static_cast<int>(blockIdx.x) * places.sample + row * places.row + at % kWide] =
+        value < -limit  ? -limit
+        : value > limit ? limit
+                        : value;
   }
 }
 
 }  // namespace
 
 void input_batch(int64_t n, const InputParams& p, Draws random, const uint8_t* digits, const int32_t* pairs,
-                 const int64_t* samples, const float* mean, const float* inv_std, float* y,
-                 cudaStream_t stream) {
-  launch(input_kernel, dim3(static_cast<unsigned>(n)), dim3(kBlock), stream, p, random, digits, pairs,
-         samples, mean, inv_std, y);
+                 const BatchRows& rows, const float* mean, const float* inv_std, float* y,
+                 const ImagePlaces& places, cudaStream_t stream) {
+  launch(input_kernel, dim3(static_cast<unsigned>(n)), dim3(kBlock), stream, p, random, digits, pairs, rows,
+         mean, inv_std, y, places);
 }
 
 }  // namespace mnist100::cuda

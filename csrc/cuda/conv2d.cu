@@ -60,11 +60,11 @@ struct PlanesResult {
   const float* b;  // null: none
   float* y;
   int channels, plane;
-  __device__ void operator()(int i, int rows, int channel, const float (&sums)[4]) const {
-    const float bias = b ? b[channel] : 0.0f;
+  __device__ void operator()(int i, int rows, int channel, int count, const Sums& sums) const {
     for (int r = 0; r < rows; ++r) {
       const int64_t image = (i + r) / plane;
-      y[(image * channels + channel) * plane + (i + r) % plane] = sums[r] + bias;
+      float* to = y + (image * channels + channel) * plane + (i + r) % plane;
+      for (int c = 0; c < count; ++c) to[c * plane] = sums[c][r] + (b ? b[channel + c] : 0.0f);
     }
   }
 };
@@ -72,8 +72,9 @@ struct PlanesResult {
 struct MatrixResult {
   float* c;
   int n;
-  __device__ void operator()(int i, int rows, int j, const float (&sums)[4]) const {
-    for (int r = 0; r < rows; ++r) c[static_cast<int64_t>(i + r) * n + j] = sums[r];
+  __device__ void operator()(int i, int rows, int j, int columns, const Sums& sums) const {
+    for (int r = 0; r < rows; ++r)
+      for (int q = 0; q < columns; ++q) c[static_cast<int64_t>(i + r) * n + j + q] = sums[q][r];
   }
 };
 
@@ -93,8 +94,8 @@ void conv2d(const Conv2dShape& shape, const float* x, const float* w, const floa
             const Queue& queue) {
   const Conv2dSizes s(shape);
   const int pixels = static_cast<int>(shape.n) * s.oh * s.ow;
-  multiply(pixels, s.oc, s.columns(), Columns{s, x}, Rows<true>{w, s.columns()},
-           PlanesResult{b, y, s.oc, s.oh * s.ow}, queue);
+  multiply<Tall>(pixels, s.oc, s.columns(), Singly<Columns>{{s, x}}, Rows<true>(w, s.columns()),
+                 PlanesResult{b, y, s.oc, s.oh * s.ow}, queue);
 }
 
 void conv2d_backward(const Conv2dShape& shape, const float* dy, const float* x, const float* w, float* dx,
@@ -102,11 +103,11 @@ void conv2d_backward(const Conv2dShape& shape, const float* dy, const float* x, 
   const Conv2dSizes s(shape);
   const int n = static_cast<int>(shape.n), plane = s.oh * s.ow, taps = s.kh * s.kw;
   if (dx)
-    multiply(n * s.h * s.w, s.c, s.oc * taps, GradientColumns{s, dy}, WeightsByInput{w, s.c, taps},
-             PlanesResult{nullptr, dx, s.c, s.h * s.w}, queue);
+    multiply<Tall>(n * s.h * s.w, s.c, s.oc * taps, Singly<GradientColumns>{{s, dy}},
+                   Singly<WeightsByInput>{{w, s.c, taps}}, PlanesResult{nullptr, dx, s.c, s.h * s.w}, queue);
   if (dw)
-    multiply(s.oc, s.columns(), n * plane, Gradients{dy, s.oc, plane}, ColumnsAcross{s, x},
-             MatrixResult{dw, s.columns()}, queue);
+    multiply<Square>(s.oc, s.columns(), n * plane, Singly<Gradients>{{dy, s.oc, plane}},
+                     Singly<ColumnsAcross>{{s, x}}, MatrixResult{dw, s.columns()}, queue);
   if (db)
     launch(channel_sums, dim3(static_cast<unsigned>(s.oc)), dim3(kBlock), queue, n, s.oc, plane, dy, db);
 }

@@ -5,29 +5,33 @@ namespace mnist100::cuda {
 namespace {
 
 struct SameResult {
-  PixelRows pixels;
-  PaddedSizes y;
+  PaddedResult to;
   const float* b;  // null: none
   bool relu;
-  float* to;
-  __device__ void operator()(int i, int rows, int o, const float (&sums)[4]) const {
-    const float bias = b ? b[o] : 0.0f;
-    for (int r = 0; r < rows; ++r) {
-      const Pixel p = pixels(i + r);
-      const float value = sums[r] + bias;
-      to[y.at(p.n, p.y, p.x) + o] = relu ? relu_of(value) : value;
+  __device__ void operator()(int i, int rows, int o, int channels, const Sums& sums) const {
+    Sums values;
+    MNIST100_UNROLL
+    for (int c = 0; c < 4; ++c) {
+      const float bias = b && c < channels ? b[o + c] : 0.0f;
+      MNIST100_UNROLL
+      for (int r = 0; r < 4; ++r) {
+        const float value = sums[c][r] + bias;
+        values[c][r] = relu ? relu_of(value) : value;
+      }
     }
+    to(i, rows, o, channels, values);
   }
 };
 
-struct SameGradient {
-  PaddedSizes y;
-  const float *dy, *values;  // values null: no ReLU
-  __device__ float operator()(const Pixel& p, int o) const {
-    const int at = y.at(p.n, p.y, p.x) + o;
-    return !values || values[at] > 0.0f ? dy[at] : 0.0f;
-  }
-};
+// A thread an element of y's interior.
+__global__ void spread_kernel(PaddedSizes ys, PaddedSizes to, int size, const float* dy, const float* y,
+                              float* dense) {
+  const int i = element();
+  if (i >= size) return;
+  const PaddedPlace p = ys.interior(i);
+  const int at = ys.at(p.n, p.y, p.x) + p.c;
+  dense[to.at(p.n, p.y, p.x) + p.c] = !y || y[at] > 0.0f ? dy[at] : 0.0f;
+}
 
 PixelRows pixels_of(const ConvSameShape& s) { return {static_cast<int>(s.h), static_cast<int>(s.w)}; }
 
@@ -37,16 +41,32 @@ int rows_of(const ConvSameShape& s) { return static_cast<int>(s.n * s.h * s.w); 
 
 void conv_same(const ConvSameShape& s, const float* x, const float* w, const float* b, bool relu, float* y,
                const Queue& queue) {
-  const Taps taps{PaddedSizes(s.x()), static_cast<int>(s.kh), static_cast<int>(s.kw)};
+  const Taps taps(PaddedSizes(s.x()), static_cast<int>(s.kh), static_cast<int>(s.kw));
   const PixelRows pixels = pixels_of(s);
-  multiply(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<PixelRows>{taps, pixels, x},
-           TapWeights{taps, w}, SameResult{pixels, PaddedSizes(s.y()), b, relu, y}, queue);
+  multiply<Tall>(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<PixelRows>(taps, pixels, x),
+                 Singly<TapWeights>{{taps, w}},
+                 SameResult{PaddedResult(PaddedSizes(s.y()), pixels, y), b, relu}, queue);
 }
 
-void conv_same_backward(const ConvSameShape& s, const float* dy, const float* x, const float* y,
-                        const float* w, float* dx, float* dw, float* db, const Queue& queue) {
-  const SameGradient g{PaddedSizes(s.y()), dy, y};
-  conv_gradients(s, g, pixels_of(s), rows_of(s), x, w, dx, dw, db, queue);
+void spread_same(const ConvSameShape& s, const float* dy, const float* y, float* dense, cudaStream_t stream) {
+  const int64_t size = s.y().count() * s.oc;
+  launch_elements(spread_kernel, size, stream, PaddedSizes(s.y()), PaddedSizes(dense_of(s)),
+                  static_cast<int>(size), dy, y, dense);
+}
+
+void dense_input_gradient(const ConvSameShape& s, const float* dense, const float* w, float* dx,
+                          const Queue& queue) {
+  const int oc = static_cast<int>(s.oc), c = static_cast<int>(s.c);
+  const Taps taps(PaddedSizes(dense_of(s)), static_cast<int>(s.kh), static_cast<int>(s.kw));
+  const PixelRows pixels = pixels_of(s);
+  multiply<Tall>(rows_of(s), c, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, dense),
+                 Singly<WeightsOfInput>{WeightsOfInput(w, c, oc, taps.kh * taps.kw)},
+                 PaddedResult(PaddedSizes(s.x()), pixels, dx), queue);
+}
+
+void dense_weight_gradient(const ConvSameShape& s, const float* dense, const float* x, float* dw, float* db,
+                           const Queue& queue) {
+  weight_gradient(s, DenseChannels(dense_of(s), dense), pixels_of(s), rows_of(s), x, dw, db, queue);
 }
 
 }  // namespace mnist100::cuda

@@ -5,20 +5,6 @@
 namespace mnist100::cuda {
 namespace {
 
-class Pad : public DeviceLayer {
- public:
-  explicit Pad(const Form& y) : y_(y) {}
-  void forward(const Pass& pass, const float* x, float* y) override {
-    pad_nhwc(y_.padded(pass.n), x, y, pass.stream);
-  }
-  void backward(const Pass& pass, const float* dy, const float*, const float*, float* dx) override {
-    unpad_nhwc(y_.padded(pass.n), dy, dx, pass.stream);
-  }
-
- private:
-  Form y_;
-};
-
 class Unpad : public DeviceLayer {
  public:
   explicit Unpad(const Form& x) : x_(x) {}
@@ -47,20 +33,37 @@ class SplitHalves : public DeviceLayer {
   Form y_;
 };
 
+int64_t size_of_dense(ConvSameShape s, int64_t images) {
+  s.n = images;
+  return images * dense_of(s).sample();
+}
+
 class ConvBlock : public DeviceLayer {
  public:
-  ConvBlock(const Form& x, const LayerSpec& layer, const Places& at, int64_t most)
+  ConvBlock(const Form& x, const LayerSpec& layer, const Form& y, const Places& at, int64_t most,
+            bool wants_dx)
       : shape_{0, x.c, x.h, x.w, layer.size, layer.kernel_h, layer.kernel_w, layer.border_h, layer.border_w},
         at_(at),
+        places_(y.bh == layer.border_h && y.bw == layer.border_w ? PooledPlaces::padded(y.padded(1))
+                                                                 : PooledPlaces::planes(y.padded(1))),
         argmax_(most * x.per_sample * layer.size * (x.h / 2) * (x.w / 2)),
+        dense_(wants_dx ? size_of_dense(same_shape(shape_), most * x.per_sample) : 0),
         per_sample_(x.per_sample) {}
   void forward(const Pass& pass, const float* x, float* y) override {
-    conv_block(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, y, argmax_.get(),
-               pass.stream);
+    conv_block(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, places_, y, argmax_.get(),
+               true, pass.stream);
   }
-  void backward(const Pass& pass, const float* dy, const float* x, const float* y, float* dx) override {
-    conv_block_backward(shape(pass), dy, x, y, argmax_.get(), pass.values + at_.weight, dx,
-                        pass.grads + at_.weight, pass.grads + at_.bias, pass.stream);
+  void backward(const Pass& pass, const float* dy, const float* x, const float*, float* dx) override {
+    const ConvBlockShape s = shape(pass);
+    if (dx) spread_pooled(s, dy, places_, argmax_.get(), dense_.get(), pass.stream);
+    pass.run_beside(dx, [&](const Queue& queue) {
+      float *const dw = pass.grads + at_.weight, *const db = pass.grads + at_.bias;
+      if (dx)
+        dense_weight_gradient(same_shape(s), dense_.get(), x, dw, db, queue);
+      else
+        pooled_weight_gradient(s, dy, places_, x, argmax_.get(), dw, db, queue);
+    });
+    if (dx) dense_input_gradient(same_shape(s), dense_.get(), pass.values + at_.weight, dx, pass.stream);
   }
 
  private:
@@ -71,24 +74,30 @@ class ConvBlock : public DeviceLayer {
   }
   ConvBlockShape shape_;
   Places at_;
+  PooledPlaces places_;
   Kept<uint8_t> argmax_;
+  Kept<float> dense_;
   int64_t per_sample_;
 };
 
 // Without bias or ReLU: a normalisation follows.
 class ConvSame : public DeviceLayer {
  public:
-  ConvSame(const Form& x, const LayerSpec& layer, const Places& at)
+  ConvSame(const Form& x, const LayerSpec& layer, const Places& at, int64_t most)
       : shape_{0, x.c, x.h, x.w, layer.size, layer.kernel_h, layer.kernel_w, layer.border_h, layer.border_w},
         at_(at),
-        unused_(layer.size),
+        dense_(size_of_dense(shape_, most * x.per_sample)),
         per_sample_(x.per_sample) {}
   void forward(const Pass& pass, const float* x, float* y) override {
     conv_same(shape(pass), x, pass.values + at_.weight, nullptr, false, y, pass.stream);
   }
   void backward(const Pass& pass, const float* dy, const float* x, const float*, float* dx) override {
-    conv_same_backward(shape(pass), dy, x, nullptr, pass.values + at_.weight, dx, pass.grads + at_.weight,
-                       unused_.get(), pass.stream);
+    const ConvSameShape s = shape(pass);
+    spread_same(s, dy, nullptr, dense_.get(), pass.stream);
+    pass.run_beside(dx, [&](const Queue& queue) {
+      dense_weight_gradient(s, dense_.get(), x, pass.grads + at_.weight, nullptr, queue);
+    });
+    if (dx) dense_input_gradient(s, dense_.get(), pass.values + at_.weight, dx, pass.stream);
   }
 
  private:
@@ -99,7 +108,7 @@ class ConvSame : public DeviceLayer {
   }
   ConvSameShape shape_;
   Places at_;
-  Kept<float> unused_;  // the gradient of a bias that there is not
+  Kept<float> dense_;
   int64_t per_sample_;
 };
 
@@ -208,12 +217,18 @@ class LinearLayer : public DeviceLayer {
     linear(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, y, pass.stream);
   }
   void backward(const Pass& pass, const float* dy, const float* x, const float*, float* dx) override {
-    linear_backward(shape(pass), dy, x, pass.values + at_.weight, dx, pass.grads + at_.weight,
-                    pass.grads + at_.bias, pass.stream);
+    backward_of(pass, dy, {}, x, dx);
   }
 
  protected:
   LinearShape shape(const Pass& pass) const { return {pass.n * per_sample_, shape_.in, shape_.out}; }
+  void backward_of(const Pass& pass, const float* dy, const LinearMask& mask, const float* x,
+                   float* dx) const {
+    pass.run_beside(dx, [&](const Queue& queue) {
+      linear_weight_gradient(shape(pass), dy, mask, x, pass.grads + at_.weight, pass.grads + at_.bias, queue);
+    });
+    if (dx) linear_input_gradient(shape(pass), dy, mask, pass.values + at_.weight, dx, pass.stream);
+  }
   LinearShape shape_;
   Places at_;
   int64_t per_sample_;
@@ -228,8 +243,7 @@ class LinearBlockLayer : public LinearLayer {
                  pass.values + at_.bias, y, pass.stream);
   }
   void backward(const Pass& pass, const float* dy, const float* x, const float* y, float* dx) override {
-    linear_block_backward(shape(pass), p_, dy, y, x, pass.values + at_.weight, dx, pass.grads + at_.weight,
-                          pass.grads + at_.bias, pass.stream);
+    backward_of(pass, dy, LinearMask::of_block(p_, y), x, dx);
   }
 
  private:
@@ -254,16 +268,16 @@ class PairScores : public DeviceLayer {
 }  // namespace
 
 std::unique_ptr<DeviceLayer> make_layer(const LayerSpec& layer, const Form& x, const Form& y,
-                                        const Places& at, int64_t most) {
+                                        const Places& at, int64_t most, bool wants_dx) {
   switch (layer.kind) {
     case LayerSpec::Kind::kPad:
-      return std::make_unique<Pad>(y);
+      break;  // the input comes with its border
     case LayerSpec::Kind::kHalves:
       return std::make_unique<SplitHalves>(y);
     case LayerSpec::Kind::kConvBlock:
-      return std::make_unique<ConvBlock>(x, layer, at, most);
+      return std::make_unique<ConvBlock>(x, layer, y, at, most, wants_dx);
     case LayerSpec::Kind::kConvSame:
-      return std::make_unique<ConvSame>(x, layer, at);
+      return std::make_unique<ConvSame>(x, layer, at, most);
     case LayerSpec::Kind::kBatchNorm:
       return std::make_unique<BatchNorm>(x, layer, at, most);
     case LayerSpec::Kind::kUnpad:

@@ -50,7 +50,9 @@ void* allocate_kept(size_t bytes) {
   void* at = nullptr;
   const cudaError_t status = cudaMalloc(&at, bytes);
   checked(at, status, bytes);
+  // On a stream of its own, an engine would not wait for the default one.
   check(cudaMemset(at, 0, bytes), "clearing memory");
+  check(cudaStreamSynchronize(nullptr), "clearing memory");
   return at;
 }
 
@@ -79,9 +81,9 @@ void Workspace::pop(const void* at) noexcept {
   blocks_[current_].used = static_cast<size_t>(static_cast<const char*>(at) - blocks_[current_].at);
 }
 
-Workspace::Use::Use(Workspace& other) { workspace = &other; }
+Workspace::Use::Use(Workspace& other) : before_(workspace) { workspace = &other; }
 
-Workspace::Use::~Use() { workspace = nullptr; }
+Workspace::Use::~Use() { workspace = before_; }
 
 std::string device_name() {
   int device = 0;

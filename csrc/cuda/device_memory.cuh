@@ -23,13 +23,16 @@ class Workspace {
   void* push(size_t bytes);
   void pop(const void* at) noexcept;
 
-  // On this thread, one at a time.
+  // On this thread, until it ends; then the one before it again.
   class Use {
    public:
     explicit Use(Workspace& workspace);
     Use(const Use&) = delete;
     Use& operator=(const Use&) = delete;
     ~Use();
+
+   private:
+    Workspace* before_;
   };
 
  private:

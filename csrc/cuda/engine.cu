@@ -7,14 +7,14 @@
 
 #include "graph.cuh"
 #include "network.cuh"
-#include "reduce.cuh"
 #include "shuffle.cuh"
 #include "steps.cuh"
 
 namespace mnist100::cuda {
 namespace {
 
-constexpr int64_t kEvaluated = 256;  // samples of a batch of an evaluation
+constexpr int64_t kEvaluated = 1024;    // samples of a batch of an evaluation
+constexpr int64_t kOfStatistics = 256;  // and of the statistics
 
 void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   check(cudaMemcpyAsync(to, from, bytes, kind, stream), "copying arrays");
@@ -81,7 +81,7 @@ struct Engine::Parts {
   }
 
   Pass evaluation_pass(int64_t n, bool training_mode) const {
-    return {n, evaluated.get(), nullptr, nullptr, training_mode, &state.get()->step, queue()};
+    return {n, evaluated.get(), nullptr, nullptr, training_mode, &state.get()->step, queue(), nullptr};
   }
 
   Queue queue() const { return {stream.at, training.precision}; }
@@ -100,10 +100,12 @@ struct Engine::Parts {
   int64_t decaying = 0, learning = 0, all = 0;
   Workspace workspace;
   Network network;
+  Branch branch;
   Kept<float> values, grads, m, v, average, evaluated, mean, inv_std;
-  Kept<double> rates;
+  Kept<StepFactors> factors;
+  Kept<double> losses, squares;
   Kept<StepState> state;
-  Kept<int64_t> order, rows, labels, correct;
+  Kept<int64_t> order, labels, correct;
   std::vector<PairsOnDevice> sets;
   std::map<std::pair<int64_t, bool>, std::unique_ptr<Graph>> graphs;  // by size and augmentation
 };
@@ -122,23 +124,21 @@ void Engine::Parts::make_pairs(int64_t epoch) {
 void Engine::Parts::enqueue_step(int64_t n, bool augmented) {
   const PairsOnDevice& train = sets.at(0);
   StepState* const now = state.get();
-  take_batch(n, 0, &now->first, order.get(), train.pairs.get(), train.labels.get(), rows.get(), labels.get(),
-             stream.at);
   InputParams input = training.augmentation;
   if (!augmented) {
     input = {};
     input.clip = training.augmentation.clip;
   }
+  const BatchRows rows{nullptr, 0, &now->first, order.get(), train.labels.get(), labels.get()};
   input_batch(n, input, {training.augmentation_seed, &now->epoch}, train.images.get(), train.pairs.get(),
-              rows.get(), mean.get(), inv_std.get(), network.input(), stream.at);
-  const Pass pass{n, values.get(), values.get(), grads.get(), true, &now->step, queue()};
-  const float* const logits = network.forward(pass, network.input());
-  softmax_cross_entropy(n, network.classes(), logits, labels.get(), network.dlogits(), &now->cross_entropy,
-                        stream.at);
-  if (training.adam.l2 != 0) sum_squares(decaying, values.get(), &now->squares, stream.at);
+              rows, mean.get(), inv_std.get(), network.input(), network.input_places(), stream.at);
+  const Pass pass{n, values.get(), values.get(), grads.get(), true, &now->step, queue(), &branch};
+  const float* const logits = network.forward(pass);
+  cross_entropy_rows(n, network.classes(), logits, labels.get(), network.dlogits(), losses.get(), stream.at);
   network.backward(pass);
-  update_tensors(now, arrays(), training.adam, training.average_decay, rates.get(), n, stream.at);
-  end_step(now, training.adam.l2, n, stream.at);
+  const double lambda = training.adam.l2;
+  update_tensors(now, arrays(), lambda / static_cast<double>(n), factors.get(), squares.get(), stream.at);
+  end_step(now, lambda, n, losses.get(), squares.size(), squares.get(), stream.at);
 }
 
 // The first step of a kind is taken as it is, and finds out how much memory a graph of it needs.
@@ -159,13 +159,12 @@ void Engine::Parts::take_step(int64_t n, bool augmented) {
 // Leaves the labels in `labels`.
 const float* Engine::Parts::evaluate(int set, int64_t first, int64_t n, bool training_mode) {
   const PairsOnDevice& of = sets.at(static_cast<size_t>(set));
-  take_batch(n, first, nullptr, nullptr, of.pairs.get(), of.labels.get(), rows.get(), labels.get(),
-             stream.at);
   InputParams input = {};
   input.clip = training.augmentation.clip;
-  input_batch(n, input, Stream{0, 0}, of.images.get(), of.pairs.get(), rows.get(), mean.get(), inv_std.get(),
-              network.input(), stream.at);
-  return network.forward(evaluation_pass(n, training_mode), network.input());
+  const BatchRows rows{nullptr, first, nullptr, nullptr, of.labels.get(), labels.get()};
+  input_batch(n, input, Stream{0, 0}, of.images.get(), of.pairs.get(), rows, mean.get(), inv_std.get(),
+              network.input(), network.input_places(), stream.at);
+  return network.forward(evaluation_pass(n, training_mode));
 }
 
 Engine::Engine(const std::vector<LayerSpec>& layers, const TrainingSpec& training, const float* mean,
@@ -181,10 +180,13 @@ Engine::Engine(const std::vector<LayerSpec>& layers, const TrainingSpec& trainin
   p.evaluated = Kept<float>(p.all);
   p.mean = on_device(mean, kPixels, p.stream.at);
   p.inv_std = on_device(inv_std, kPixels, p.stream.at);
-  p.rates = on_device(training.rates.data(), static_cast<int64_t>(training.rates.size()), p.stream.at);
+  const std::vector<StepFactors> factors =
+      step_factors(training.adam, training.average_decay, training.rates);
+  p.factors = on_device(factors.data(), static_cast<int64_t>(factors.size()), p.stream.at);
+  p.squares = Kept<double>(square_parts(p.arrays()));
   p.state = Kept<StepState>(1);
   const int64_t most = std::max(training.batch_size, kEvaluated);
-  p.rows = Kept<int64_t>(most);
+  p.losses = Kept<double>(most);
   p.labels = Kept<int64_t>(most);
   p.correct = Kept<int64_t>(1);
   p.wait();
@@ -230,7 +232,7 @@ double Engine::train_epoch(int64_t epoch, int64_t first_step, int64_t steps_befo
   Parts& p = *parts_;
   const int64_t batch = p.training.batch_size, count = p.sets.at(0).count;
   const int64_t last_step = steps_before + ceil_div(count, batch);
-  if (epoch < 0 || first_step < 0 || steps_before < 0 || last_step > p.rates.size())
+  if (epoch < 0 || first_step < 0 || steps_before < 0 || last_step > p.factors.size())
     throw std::invalid_argument("train_epoch: a step has no rate");
   StepState start = {};
   start.step = static_cast<uint64_t>(steps_before + first_step + 1);
@@ -256,7 +258,7 @@ void Engine::begin_evaluation() {
 
 Engine::Statistics Engine::statistics(int set, int64_t first, int64_t n) {
   Parts& p = *parts_;
-  if (first < 0 || n < 1 || n > kEvaluated || first > p.sets.at(static_cast<size_t>(set)).count - n)
+  if (first < 0 || n < 1 || n > kOfStatistics || first > p.sets.at(static_cast<size_t>(set)).count - n)
     throw std::invalid_argument("statistics: rows that there are not");
   p.evaluate(set, first, n, true);
   Statistics found;
@@ -280,7 +282,8 @@ DeviceArray Engine::logits(const DeviceArray& x) {
   DeviceArray found = empty_array({count, classes});
   for (int64_t first = 0; first < count; first += kEvaluated) {
     const int64_t n = std::min(kEvaluated, count - first);
-    const float* const logits = p.network.forward(p.evaluation_pass(n, false), x.data + first * kPixels);
+    p.network.put_input(n, x.data + first * kPixels, p.stream.at);
+    const float* const logits = p.network.forward(p.evaluation_pass(n, false));
     copy(found.data + first * classes, logits, static_cast<size_t>(n * classes) * sizeof(float),
          cudaMemcpyDeviceToDevice, p.stream.at);
   }

@@ -7,10 +7,11 @@ struct GemmResult {
   float alpha, beta;
   float* c;
   int n;
-  __device__ void operator()(int i, int rows, int j, const float (&sums)[4]) const {
+  __device__ void operator()(int i, int rows, int j, int columns, const Sums& sums) const {
     for (int r = 0; r < rows; ++r) {
       float* out = c + static_cast<int64_t>(i + r) * n + j;
-      *out = beta == 0.0f ? alpha * sums[r] : alpha * sums[r] + beta * *out;
+      for (int q = 0; q < columns; ++q)
+        out[q] = beta == 0.0f ? alpha * sums[q][r] : alpha * sums[q][r] + beta * out[q];
     }
   }
 };
@@ -19,9 +20,9 @@ template <bool TransA, bool TransB>
 void gemm_of(const GemmShape& s, float alpha, const float* a, const float* b, float beta, float* c,
              const Queue& queue) {
   const int m = static_cast<int>(s.m), n = static_cast<int>(s.n), k = static_cast<int>(s.k);
-  const Rows<!TransA> left{a, TransA ? m : k};
-  const Rows<TransB> right{b, TransB ? k : n};
-  multiply(m, n, k, left, right, GemmResult{alpha, beta, c, n}, queue);
+  const Rows<!TransA> left(a, TransA ? m : k);
+  const Rows<TransB> right(b, TransB ? k : n);
+  multiply<Square>(m, n, k, left, right, GemmResult{alpha, beta, c, n}, queue);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Streams and graphs of them.
 #pragma once
 
-#include "common.cuh"
+#include "device_memory.cuh"
 
 namespace mnist100::cuda {
 
@@ -12,6 +12,46 @@ class OwnStream {
   OwnStream& operator=(const OwnStream&) = delete;
   ~OwnStream() { cudaStreamDestroy(at); }
   cudaStream_t at = nullptr;
+};
+
+class OwnEvent {
+ public:
+  OwnEvent() { check(cudaEventCreateWithFlags(&at_, cudaEventDisableTiming), "making an event"); }
+  OwnEvent(const OwnEvent&) = delete;
+  OwnEvent& operator=(const OwnEvent&) = delete;
+  ~OwnEvent() { cudaEventDestroy(at_); }
+  // What `later` gets from now on waits for what `earlier` has.
+  void order(cudaStream_t earlier, cudaStream_t later) const {
+    check(cudaEventRecord(at_, earlier), "ordering streams");
+    check(cudaStreamWaitEvent(later, at_, 0), "ordering streams");
+  }
+
+ private:
+  cudaEvent_t at_ = nullptr;
+};
+
+// A second stream beside the main one, with memory of its own, for what nothing on the main one waits for.
+class Branch {
+ public:
+  // launch(stream): after all that `main` has so far.
+  template <class Launch>
+  void run(cudaStream_t main, Launch launch) {
+    const Workspace::Use use(workspace_);
+    event_.order(main, stream_.at);
+    is_apart_ = true;
+    launch(stream_.at);
+  }
+  // Lets `main` wait for it, if anything ran.
+  void join(cudaStream_t main) {
+    if (is_apart_) event_.order(stream_.at, main);
+    is_apart_ = false;
+  }
+
+ private:
+  OwnStream stream_;
+  OwnEvent event_;
+  Workspace workspace_;
+  bool is_apart_ = false;
 };
 
 class Graph {

@@ -12,6 +12,14 @@ int64_t results(const Conv2dShape& s) { return s.n * s.oc * s.oh() * s.ow(); }
 int64_t padded(const PaddedShape& s) { return s.n * s.sample(); }
 int64_t interior(const PaddedShape& s) { return s.count() * s.c; }
 
+// Of a linear layer; dy and the mask lie in the GPU's memory.
+void gradients(const LinearShape& s, const float* dy, const LinearMask& mask, const float* x, const float* w,
+               float* dx, float* dw, float* db, const Queue& queue, Staging& call) {
+  if (dx) linear_input_gradient(s, dy, mask, call.in(w, s.out * s.in), call.out(dx, s.n * s.in), queue);
+  linear_weight_gradient(s, dy, mask, call.in(x, s.n * s.in), call.out(dw, s.out * s.in), call.out(db, s.out),
+                         queue);
+}
+
 }  // namespace
 
 template <Precision P>
@@ -38,7 +46,8 @@ void Products<P>::conv_block(const ConvBlockShape& s, const float* x, const floa
                              float* y, uint8_t* argmax, int) {
   Staging call;
   cuda::conv_block(s, call.in(x, padded(s.x())), call.in(w, s.oc * s.c * s.kh * s.kw), call.in(b, s.oc),
-                   call.zeros(y, padded(s.y())), call.out(argmax, interior(s.y())), Queue(call.stream, P));
+                   PooledPlaces::padded(s.y()), call.zeros(y, padded(s.y())),
+                   call.out(argmax, interior(s.y())), false, Queue(call.stream, P));
   call.finish();
 }
 
@@ -48,10 +57,20 @@ void Products<P>::conv_block_backward(const ConvBlockShape& s, const float* dy, 
                                       float* dw, float* db, int) {
   Staging call;
   const int64_t weight_count = s.oc * s.c * s.kh * s.kw;
-  cuda::conv_block_backward(s, call.in(dy, padded(s.y())), call.in(x, padded(s.x())),
-                            call.in(y, padded(s.y())), call.in(argmax, interior(s.y())),
-                            call.in(w, weight_count), call.out(dx, padded(s.x())), call.out(dw, weight_count),
-                            call.out(db, s.oc), Queue(call.stream, P));
+  const Queue queue(call.stream, P);
+  const float* const dy_there = call.in(dy, padded(s.y()));
+  const ConvSameShape same = same_shape(s);
+  const Buffer<uint8_t> marked(interior(s.y()), queue);
+  mark_dead(s.y(), call.in(y, padded(s.y())), call.in(argmax, interior(s.y())), marked.get(), queue);
+  const PooledPlaces places = PooledPlaces::padded(s.y());
+  if (dx) {
+    const Buffer<float> dense(padded(dense_of(same)), queue);
+    zero(dense.get(), padded(dense_of(same)), queue);
+    spread_pooled(s, dy_there, places, marked.get(), dense.get(), queue);
+    dense_input_gradient(same, dense.get(), call.in(w, weight_count), call.out(dx, padded(s.x())), queue);
+  }
+  pooled_weight_gradient(s, dy_there, places, call.in(x, padded(s.x())), marked.get(),
+                         call.out(dw, weight_count), call.out(db, s.oc), queue);
   call.finish();
 }
 
@@ -69,9 +88,13 @@ void Products<P>::conv_same_backward(const ConvSameShape& s, const float* dy, co
                                      const float* w, float* dx, float* dw, float* db, int) {
   Staging call;
   const int64_t weight_count = s.oc * s.c * s.kh * s.kw;
-  cuda::conv_same_backward(s, call.in(dy, padded(s.y())), call.in(x, padded(s.x())),
-                           call.in(y, padded(s.y())), call.in(w, weight_count), call.out(dx, padded(s.x())),
-                           call.out(dw, weight_count), call.out(db, s.oc), Queue(call.stream, P));
+  const Queue queue(call.stream, P);
+  const Buffer<float> dense(padded(dense_of(s)), queue);
+  zero(dense.get(), padded(dense_of(s)), queue);
+  spread_same(s, call.in(dy, padded(s.y())), call.in(y, padded(s.y())), dense.get(), queue);
+  if (dx) dense_input_gradient(s, dense.get(), call.in(w, weight_count), call.out(dx, padded(s.x())), queue);
+  dense_weight_gradient(s, dense.get(), call.in(x, padded(s.x())), call.out(dw, weight_count),
+                        call.out(db, s.oc), queue);
   call.finish();
 }
 
@@ -97,9 +120,7 @@ template <Precision P>
 void Products<P>::linear_backward(const LinearShape& s, const float* dy, const float* x, const float* w,
                                   float* dx, float* dw, float* db, int) {
   Staging call;
-  cuda::linear_backward(s, call.in(dy, s.n * s.out), call.in(x, s.n * s.in), call.in(w, s.out * s.in),
-                        call.out(dx, s.n * s.in), call.out(dw, s.out * s.in), call.out(db, s.out),
-                        Queue(call.stream, P));
+  gradients(s, call.in(dy, s.n * s.out), {}, x, w, dx, dw, db, Queue(call.stream, P), call);
   call.finish();
 }
 
@@ -117,9 +138,8 @@ void Products<P>::linear_block_backward(const LinearShape& s, double p, const fl
                                         const float* x, const float* w, float* dx, float* dw, float* db,
                                         int) {
   Staging call;
-  cuda::linear_block_backward(s, p, call.in(dy, s.n * s.out), call.in(y, s.n * s.out), call.in(x, s.n * s.in),
-                              call.in(w, s.out * s.in), call.out(dx, s.n * s.in), call.out(dw, s.out * s.in),
-                              call.out(db, s.out), Queue(call.stream, P));
+  const LinearMask mask = LinearMask::of_block(p, call.in(y, s.n * s.out));
+  gradients(s, call.in(dy, s.n * s.out), mask, x, w, dx, dw, db, Queue(call.stream, P), call);
   call.finish();
 }
 

@@ -84,8 +84,8 @@ void input_batch(int64_t n, const InputParams& p, Stream random, const uint8_t* 
   }
   Staging call;
   cuda::input_batch(n, p, random, call.in(digits, digit_count * kDigit), call.in(pairs, 2 * pair_count),
-                    call.in(samples, n), call.in(mean, 2 * kDigit), call.in(inv_std, 2 * kDigit),
-                    call.out(y, n * 2 * kDigit), call.stream);
+                    BatchRows{call.in(samples, n)}, call.in(mean, 2 * kDigit), call.in(inv_std, 2 * kDigit),
+                    call.out(y, n * 2 * kDigit), {}, call.stream);
   call.finish();
 }
 

@@ -16,8 +16,8 @@ __global__ void pad_kernel(PaddedSizes s, int size, const float* x, float* y) {
 __global__ void unpad_kernel(PaddedSizes s, int size, const float* x, float* y) {
   const int i = element();
   if (i >= size) return;
-  const int column = i % s.w, row = i / s.w % s.h, c = i / (s.w * s.h) % s.c, n = i / (s.w * s.h * s.c);
-  y[i] = x[s.at(n, row, column) + c];
+  const PaddedPlace at = s.plane_place(i);
+  y[i] = x[s.at(at.n, at.y, at.x) + at.c];
 }
 
 }  // namespace

@@ -8,14 +8,73 @@ namespace mnist100::cuda {
 
 // Element (index, k) of a matrix whose rows follow k, or (k, index) of one whose rows follow the index.
 template <bool FastK>
-struct Rows {
-  static constexpr bool kFastK = FastK;
-  const float* at;
-  int stride;
-  __device__ float operator()(int index, int k) const {
-    return FastK ? at[static_cast<int64_t>(index) * stride + k]
-                 : at[static_cast<int64_t>(k) * stride + index];
+class Rows {
+ public:
+  static constexpr bool kFastK = FastK, kQuadOfK = FastK;
+  Rows(const float* at, int stride) : at_(at), stride_(stride), aligned_(stride % 4 == 0 && is_aligned(at)) {}
+  __device__ int index(int i) const { return FastK ? i * stride_ : i; }
+  __device__ int depth(int k) const { return FastK ? k : k * stride_; }
+  using Raw = Plain;
+  __device__ void load(int index, int k, int count, Plain& to) const {
+    load_quad(at_ + index + k, aligned_, count, to.x);
   }
+  __device__ void finish(const Plain& raw, float (&x)[4]) const { raw.take(x); }
+
+ private:
+  const float* at_;
+  int stride_;
+  bool aligned_;
+};
+
+// The same matrix, scaled where another of its shape is positive, and zero elsewhere. That one null: as it
+// is.
+template <bool FastK>
+class MaskedRows {
+ public:
+  static constexpr bool kFastK = FastK, kQuadOfK = FastK;
+  MaskedRows(const float* at, const float* mask, float scale, int stride)
+      : rows_(at, stride), masks_(mask, stride), scale_(scale), masked_(mask) {}
+  __device__ int index(int i) const { return rows_.index(i); }
+  __device__ int depth(int k) const { return rows_.depth(k); }
+  struct Raw {
+    Plain x, mask;
+  };
+  __device__ void load(int index, int k, int count, Raw& to) const {
+    rows_.load(index, k, count, to.x);
+    if (masked_) masks_.load(index, k, count, to.mask);
+  }
+  __device__ void finish(const Raw& raw, float (&x)[4]) const {
+    MNIST100_UNROLL
+    for (int e = 0; e < 4; ++e)
+      x[e] = !masked_ ? raw.x.x[e] : raw.mask.x[e] > 0.0f ? raw.x.x[e] * scale_ : 0.0f;
+  }
+
+ private:
+  Rows<FastK> rows_, masks_;
+  float scale_;
+  bool masked_;
+};
+
+// The columns of a matrix (k, index), and behind them one of ones.
+class RowsAndOnes {
+ public:
+  static constexpr bool kFastK = false, kQuadOfK = false;
+  RowsAndOnes(const float* at, int stride) : rows_(at, stride), stride_(stride) {}
+  __device__ int index(int i) const { return i; }
+  __device__ int depth(int k) const { return rows_.depth(k); }
+  using Raw = Plain;
+  __device__ void load(int index, int k, int count, Plain& to) const {
+    const int inside = stride_ - index;
+    rows_.load(index, k, count < inside ? count : inside, to);
+    MNIST100_UNROLL
+    for (int e = 0; e < 4; ++e)
+      if (e == inside && e < count) to.x[e] = 1.0f;
+  }
+  __device__ void finish(const Plain& raw, float (&x)[4]) const { raw.take(x); }
+
+ private:
+  Rows<false> rows_;
+  int stride_;
 };
 
 }  // namespace mnist100::cuda

@@ -6,8 +6,10 @@ namespace {
 
 constexpr int kRows = kBlock / kWarp;  // a warp a row
 
-// exp(x) without results below the smallest normal number, as on the CPU.
-__device__ float exp_normal(float x) { return x < -87.3365448f ? 0.0f : expf(x); }
+// exp(x) without results below the smallest normal number, as on the CPU; expf alone is off by 2 ulp.
+__device__ float exp_normal(float x) {
+  return x < -87.3365448f ? 0.0f : static_cast<float>(exp(static_cast<double>(x)));
+}
 
 // exp(x - largest) is summed in double, as many classes of nearly no probability would vanish beside one.
 __device__ double exp_sum(int lane, int classes, const float* row, float largest) {
@@ -33,19 +35,39 @@ __global__ void softmax_kernel(int n, int classes, const float* x, float* p) {
     p[static_cast<int64_t>(i) * classes + j] = exp_normal(row[j] - largest) * scale;
 }
 
+constexpr int kKept = 4;  // exponentials of a lane that are kept, of 128 classes; more are computed again
+
 __global__ void cross_entropy_kernel(int n, int classes, const float* logits, const int64_t* labels,
                                      float* dlogits, double* losses) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
   if (i >= n) return;
   const float* row = logits + static_cast<int64_t>(i) * classes;
+  float* const to = dlogits + static_cast<int64_t>(i) * classes;
   const int label = static_cast<int>(labels[i]);
   const float largest = row_max(lane, classes, row);
-  const double sum = exp_sum(lane, classes, row, largest);
+  float kept[kKept];
+  double sum = 0;
+  MNIST100_UNROLL
+  for (int at = 0; at < kKept; ++at) {
+    const int j = lane + at * kWarp;
+    kept[at] = j < classes ? exp_normal(row[j] - largest) : 0.0f;
+    sum += static_cast<double>(kept[at]);
+  }
+  for (int j = lane + kKept * kWarp; j < classes; j += kWarp)
+    sum += static_cast<double>(exp_normal(row[j] - largest));
+  sum = warp_sum(sum);
   const float scale = static_cast<float>(1.0 / sum), share = 1.0f / static_cast<float>(n);
-  for (int j = lane; j < classes; j += kWarp)
-    dlogits[static_cast<int64_t>(i) * classes + j] =
-        (exp_normal(row[j] - largest) * scale - (j == label ? 1.0f : 0.0f)) * share;
+  const auto gradient = [=](int j, float exponential) {
+    return (exponential * scale - (j == label ? 1.0f : 0.0f)) * share;
+  };
+  MNIST100_UNROLL
+  for (int at = 0; at < kKept; ++at) {
+    const int j = lane + at * kWarp;
+    if (j < classes) to[j] = gradient(j, kept[at]);
+  }
+  for (int j = lane + kKept * kWarp; j < classes; j += kWarp)
+    to[j] = gradient(j, exp_normal(row[j] - largest));
   if (lane == 0) losses[i] = log(sum) + (static_cast<double>(largest) - static_cast<double>(row[label]));
 }
 
@@ -61,11 +83,16 @@ void softmax(int64_t n, int64_t classes, const float* x, float* p, cudaStream_t 
          static_cast<int>(n), static_cast<int>(classes), x, p);
 }
 
+void cross_entropy_rows(int64_t n, int64_t classes, const float* logits, const int64_t* labels,
+                        float* dlogits, double* losses, cudaStream_t stream) {
+  launch(cross_entropy_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRows))), dim3(kBlock), stream,
+         static_cast<int>(n), static_cast<int>(classes), logits, labels, dlogits, losses);
+}
+
 void softmax_cross_entropy(int64_t n, int64_t classes, const float* logits, const int64_t* labels,
                            float* dlogits, double* result, cudaStream_t stream) {
   Buffer<double> losses(n, stream);
-  launch(cross_entropy_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRows))), dim3(kBlock), stream,
-         static_cast<int>(n), static_cast<int>(classes), logits, labels, dlogits, losses.get());
+  cross_entropy_rows(n, classes, logits, labels, dlogits, losses.get(), stream);
   sum_elements(n, LossTerm{losses.get()}, 1.0 / static_cast<double>(n), result, stream);
 }
 

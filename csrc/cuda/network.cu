@@ -100,6 +100,11 @@ bool learns(Kind kind) {
          kind == Kind::kLinear || kind == Kind::kLinearBlock;
 }
 
+// Layer i writes at once what the next one, which takes a border away, would make of its result.
+bool loses_border(const std::vector<LayerSpec>& layers, size_t i) {
+  return layers[i].kind == Kind::kConvBlock && i + 1 < layers.size() && layers[i + 1].kind == Kind::kUnpad;
+}
+
 }  // namespace
 
 Tensors tensors_of(const std::vector<LayerSpec>& layers) {
@@ -160,37 +165,52 @@ std::vector<Places> places_of(const std::vector<LayerSpec>& layers, const std::v
   return places;
 }
 
-Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>& places, int64_t most) {
-  Form form = kImage;
-  int64_t largest = form.size(most);
-  outputs_.emplace_back(largest);
+Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>& places, int64_t most)
+    : input_(kImage) {
+  size_t i = 0;
+  if (layers[0].kind == Kind::kPad) input_ = output_of(layers[i++], kImage);  // the images come with a border
+  Form form = input_;
+  outputs_.emplace_back(form.size(most));
   first_learning_ = layers.size();
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const Form next = output_of(layers[i], form);
-    layers_.push_back(make_layer(layers[i], form, next, places[i], most));
+  for (; i < layers.size(); ++i) {
+    const bool wants_dx = first_learning_ < layers_.size();
+    if (learns(layers[i].kind) && first_learning_ == layers.size()) first_learning_ = layers_.size();
+    const Places& at = places[i];
+    const LayerSpec& layer = layers[i];
+    Form next = output_of(layer, form);
+    if (loses_border(layers, i)) next = output_of(layers[++i], next);
+    layers_.push_back(make_layer(layer, form, next, at, most, wants_dx));
+    gradients_.emplace_back(wants_dx ? form.size(most) : 0);
     form = next;
     outputs_.emplace_back(form.size(most));
-    if (form.size(most) > largest) largest = form.size(most);
-    if (learns(layers[i].kind) && i < first_learning_) first_learning_ = i;
   }
   classes_ = form.features();
   dlogits_ = Kept<float>(most * classes_);
-  for (Kept<float>& gradient : gradients_) gradient = Kept<float>(largest);
 }
 
-const float* Network::forward(const Pass& pass, const float* x) {
+ImagePlaces Network::input_places() const {
+  const PaddedShape s = input_.padded(1);
+  return {static_cast<int>(s.at(0, 0, 0)), static_cast<int>(s.sample()), static_cast<int>(s.row())};
+}
+
+void Network::put_input(int64_t n, const float* x, cudaStream_t stream) const {
+  pad_nhwc(input_.padded(n), x, input(), stream);
+}
+
+const float* Network::forward(const Pass& pass) {
   for (size_t i = 0; i < layers_.size(); ++i)
-    layers_[i]->forward(pass, i == 0 ? x : outputs_[i].get(), outputs_[i + 1].get());
+    layers_[i]->forward(pass, outputs_[i].get(), outputs_[i + 1].get());
   return outputs_.back().get();
 }
 
 void Network::backward(const Pass& pass) {
   const float* dy = dlogits_.get();
   for (size_t i = layers_.size(); i-- > first_learning_;) {
-    float* const dx = i > first_learning_ ? gradients_[i % 2].get() : nullptr;
+    float* const dx = i > first_learning_ ? gradients_[i].get() : nullptr;
     layers_[i]->backward(pass, dy, outputs_[i].get(), outputs_[i + 1].get(), dx);
     dy = dx;
   }
+  pass.branch->join(pass.stream);
 }
 
 }  // namespace mnist100::cuda

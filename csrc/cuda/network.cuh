@@ -6,6 +6,7 @@
 
 #include "device_memory.cuh"
 #include "engine.h"
+#include "graph.cuh"
 #include "ops.cuh"
 
 namespace mnist100::cuda {
@@ -19,6 +20,17 @@ struct Pass {
   bool training;         // batch normalisation by the batch's own statistics, dropout
   const uint64_t* step;  // of random draws
   Queue stream;
+  Branch* branch;  // of the backward pass, which it joins at its end
+
+  // Launches a layer's weight gradients: beside its input gradient, or, there being none, after what the main
+  // stream has. `launch` gets the queue.
+  template <class Launch>
+  void run_beside(bool has_dx, Launch launch) const {
+    if (has_dx)
+      branch->run(stream, [&](cudaStream_t beside) { launch(Queue(beside, stream.precision)); });
+    else
+      launch(stream);
+  }
 };
 
 // What passes from layer to layer: padded NHWC images, or NCHW images or features, without a border.
@@ -66,9 +78,10 @@ class DeviceLayer {
   virtual int64_t values_of_channel(int64_t /*n*/) const { return 0; }
 };
 
-// A layer from x to y; the passes have at most `most` samples.
+// A layer from x to y; the passes have at most `most` samples. A convolution may be asked for `y` without the
+// border that its specification has. wants_dx: something before it learns.
 std::unique_ptr<DeviceLayer> make_layer(const LayerSpec&, const Form& x, const Form& y, const Places&,
-                                        int64_t most);
+                                        int64_t most, bool wants_dx);
 
 class Network {
  public:
@@ -77,15 +90,20 @@ class Network {
 
   int64_t classes() const { return classes_; }
   const std::vector<std::unique_ptr<DeviceLayer>>& layers() const { return layers_; }
-  float* input() const { return outputs_[0].get(); }  // (n,28,56)
-  float* dlogits() const { return dlogits_.get(); }   // (n,classes)
-  const float* forward(const Pass&, const float* x);  // logits (n,classes)
+  // Where the images (n,28,56) go before `forward`, and how they lie there.
+  float* input() const { return outputs_[0].get(); }
+  ImagePlaces input_places() const;
+  void put_input(int64_t n, const float* x, cudaStream_t) const;
+  float* dlogits() const { return dlogits_.get(); }  // (n,classes)
+  const float* forward(const Pass&);                 // logits (n,classes)
   void backward(const Pass&);
 
  private:
   std::vector<std::unique_ptr<DeviceLayer>> layers_;
-  std::vector<Kept<float>> outputs_;  // that of layer i is number i + 1
-  Kept<float> dlogits_, gradients_[2];
+  std::vector<Kept<float>> outputs_;    // that of layer i is number i + 1
+  std::vector<Kept<float>> gradients_;  // of the input of layer i
+  Form input_;
+  Kept<float> dlogits_;
   size_t first_learning_ = 0;
   int64_t classes_ = 0;
 };

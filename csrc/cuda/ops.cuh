@@ -17,6 +17,28 @@ struct Draws {
   __device__ Stream now() const { return {seed, step_at ? *step_at : step}; }
 };
 
+// Where element (image, row, column, channel) of a result lies.
+struct PooledPlaces {
+  int first, image, row, column, channel;
+  __device__ int at(int n, int y, int x, int c) const {
+    return first + n * image + y * row + x * column + c * channel;
+  }
+  // Whether four channels that follow one another lie as they do, and as 16 bytes want them.
+  bool is_in_fours() const {
+    return channel == 1 && first % 4 == 0 && image % 4 == 0 && row % 4 == 0 && column % 4 == 0;
+  }
+  static PooledPlaces padded(const PaddedShape& s) {
+    return {static_cast<int>(s.at(0, 0, 0)), static_cast<int>(s.sample()), static_cast<int>(s.row()),
+            static_cast<int>(s.c), 1};
+  }
+  // Images (n,c,h,w) without a border.
+  static PooledPlaces planes(const PaddedShape& s) {
+    return {0, static_cast<int>(s.c * s.h * s.w), static_cast<int>(s.w), 1, static_cast<int>(s.h * s.w)};
+  }
+};
+
+constexpr int kDead = 4;  // as the argmax of a window whose result is not positive: no gradient passes
+
 void gemm(const GemmShape&, float alpha, const float* a, const float* b, float beta, float* c, const Queue&);
 void im2col(const Conv2dShape&, const float* x, float* cols, cudaStream_t);
 void col2im(const Conv2dShape&, const float* cols, float* dx, cudaStream_t);
@@ -29,15 +51,31 @@ void max_pool2d_backward(const Pool2dShape&, const float* dy, const int32_t* arg
                          int32_t* valid, cudaStream_t);
 void pad_nhwc(const PaddedShape&, const float* x, float* y, cudaStream_t);
 void unpad_nhwc(const PaddedShape&, const float* x, float* y, cudaStream_t);
-void conv_block(const ConvBlockShape&, const float* x, const float* w, const float* b, float* y,
-                uint8_t* argmax, const Queue&);
-void conv_block_backward(const ConvBlockShape&, const float* dy, const float* x, const float* y,
-                         const uint8_t* argmax, const float* w, float* dx, float* dw, float* db,
-                         const Queue&);
+void conv_block(const ConvBlockShape&, const float* x, const float* w, const float* b, const PooledPlaces&,
+                float* y, uint8_t* argmax, bool marks_dead, const Queue&);
+// marked = argmax, and kDead where y is not positive.
+void mark_dead(const PaddedShape&, const float* y, const uint8_t* argmax, uint8_t* marked, cudaStream_t);
 void conv_same(const ConvSameShape&, const float* x, const float* w, const float* b, bool relu, float* y,
                const Queue&);
-void conv_same_backward(const ConvSameShape&, const float* dy, const float* x, const float* y, const float* w,
-                        float* dx, float* dw, float* db, const Queue&);
+
+// Gradients of a convolution begin with that of its result before ReLU and pooling, `dense`: padded NHWC with
+// the border of its kernel, which is zero beforehand, as the pixels that no window pools are.
+inline PaddedShape dense_of(const ConvSameShape& s) { return {s.n, s.oc, s.h, s.w, s.kh / 2, s.kw / 2}; }
+inline ConvSameShape same_shape(const ConvBlockShape& s) {
+  return {s.n, s.c, s.h, s.w, s.oc, s.kh, s.kw, 0, 0};
+}
+// y null: no ReLU.
+void spread_same(const ConvSameShape&, const float* dy, const float* y, float* dense, cudaStream_t);
+// argmax has the dead marked.
+void spread_pooled(const ConvBlockShape&, const float* dy, const PooledPlaces&, const uint8_t* argmax,
+                   float* dense, cudaStream_t);
+void dense_input_gradient(const ConvSameShape&, const float* dense, const float* w, float* dx, const Queue&);
+// db null: no bias.
+void dense_weight_gradient(const ConvSameShape&, const float* dense, const float* x, float* dw, float* db,
+                           const Queue&);
+// The same from dy itself, where no input gradient wants it dense.
+void pooled_weight_gradient(const ConvBlockShape&, const float* dy, const PooledPlaces&, const float* x,
+                            const uint8_t* argmax, float* dw, float* db, const Queue&);
 void batch_norm_stats(const PaddedShape&, const float* x, float* mean, float* var, cudaStream_t);
 void batch_norm_relu(const BatchNormShape&, const float* x, const BatchNormParams<float>&, float* y,
                      uint8_t* argmax, cudaStream_t);
@@ -49,12 +87,18 @@ void join_halves(const PaddedShape&, const float* y, float* x, cudaStream_t);
 void pair_logits(int64_t n, int64_t k, const float* scores, float* logits, cudaStream_t);
 void pair_logits_backward(int64_t n, int64_t k, const float* dlogits, float* dscores, cudaStream_t);
 void linear(const LinearShape&, const float* x, const float* w, const float* b, float* y, const Queue&);
-void linear_backward(const LinearShape&, const float* dy, const float* x, const float* w, float* dx,
-                     float* dw, float* db, const Queue&);
+// dy is scaled where y is positive, and nothing elsewhere; y null: as it is.
+struct LinearMask {
+  const float* y = nullptr;
+  double scale = 1;
+  static LinearMask of_block(double p, const float* y);
+};
+void linear_input_gradient(const LinearShape&, const float* dy, const LinearMask&, const float* w, float* dx,
+                           const Queue&);
+void linear_weight_gradient(const LinearShape&, const float* dy, const LinearMask&, const float* x, float* dw,
+                            float* db, const Queue&);
 void linear_block(const LinearShape&, double p, Draws, const float* x, const float* w, const float* b,
                   float* y, const Queue&);
-void linear_block_backward(const LinearShape&, double p, const float* dy, const float* y, const float* x,
-                           const float* w, float* dx, float* dw, float* db, const Queue&);
 void relu(int64_t size, const float* x, float* y, cudaStream_t);
 void relu_backward(int64_t size, const float* dy, const float* y, float* dx, cudaStream_t);
 void dropout(int64_t size, double p, Draws, const float* x, float* y, uint8_t* mask, cudaStream_t);
@@ -62,13 +106,31 @@ void dropout_backward(int64_t size, double p, const float* dy, const uint8_t* ma
 void softmax(int64_t n, int64_t classes, const float* x, float* p, cudaStream_t);
 void softmax_cross_entropy(int64_t n, int64_t classes, const float* logits, const int64_t* labels,
                            float* dlogits, double* result, cudaStream_t);
+// The losses of the rows alone.
+void cross_entropy_rows(int64_t n, int64_t classes, const float* logits, const int64_t* labels,
+                        float* dlogits, double* losses, cudaStream_t);
 void adam_step(int64_t size, const AdamParams&, float* param, const float* grad, float* m, float* v,
                cudaStream_t);
 void sgd_step(int64_t size, const SgdParams&, float* param, const float* grad, float* velocity, cudaStream_t);
 void ema_update(int64_t size, double decay, float* average, const float* param, cudaStream_t);
 void sum_squares(int64_t size, const float* x, double* result, cudaStream_t);
+// Which digits the samples of a batch are made of, by the row of `pairs`: samples[i], or, that null,
+// order[first + i], or, that null too, first + i; `first` is *first_at unless that is null.
+struct BatchRows {
+  const int64_t* samples;
+  int64_t first = 0;
+  const int64_t* first_at = nullptr;
+  const int64_t* order = nullptr;
+  const uint8_t* digit_labels = nullptr;
+  int64_t* labels = nullptr;  // where the batch's labels go; null: nowhere
+};
+// y: images of 28x56 pixels, each `sample` elements after the one before, rows of `row`, from `first` on.
+struct ImagePlaces {
+  int first = 0, sample = 28 * 56, row = 56;
+};
 void input_batch(int64_t n, const InputParams&, Draws, const uint8_t* digits, const int32_t* pairs,
-                 const int64_t* samples, const float* mean, const float* inv_std, float* y, cudaStream_t);
+                 const BatchRows&, const float* mean, const float* inv_std, float* y, const ImagePlaces&,
+                 cudaStream_t);
 void fma_rounds(int64_t size, int64_t rounds, float a, float b, float* y, cudaStream_t);
 
 }  // namespace mnist100::cuda

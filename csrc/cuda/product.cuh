@@ -1,105 +1,163 @@
 // The matrix product under every kernel that multiplies: C (m,n) = A (m,k) B (k,n) in single precision, where
-// a functor says what A and B hold and another what becomes of C. A convolution is a product whose A gathers.
+// operands (tiles.cuh) say what A and B hold and a functor what becomes of C. A convolution is a product
+// whose A gathers.
 //
-//   struct Operand { static constexpr bool kFastK;  // neighbours in memory follow k, not the row or column
-//                    __device__ float operator()(int row_or_column, int k) const; };
-//   struct Result  { // sums of rows i .. i + rows - 1 (rows <= 4, i a multiple of 4) in column j
-//                    __device__ void operator()(int i, int rows, int j, const float (&sums)[4]) const; };
+//   struct Result { // sums[c][r] of row i + r, r < rows <= 4, in column j + c, c < columns <= 4; i and j are
+//                   // multiples of four
+//                   __device__ void operator()(int i, int rows, int j, int columns, const Sums& sums) const;
+//                   };
 #pragma once
 
-#include "common.cuh"
 #include "device_memory.cuh"
+#include "tiles.cuh"
 
 namespace mnist100::cuda {
 
-constexpr int kTile = 64;                        // rows and columns of C in a block
-constexpr int kDepth = 16;                       // of k between two barriers
-constexpr int kSide = 16;                        // kSide x kSide threads, each with 4 rows and 4 columns
-constexpr int kLoads = kTile * kDepth / kBlock;  // elements of an operand that a thread fetches
-static_assert(kSide * kSide == kBlock && kSide * 4 == kTile);
+using Sums = float[4][4];
 
-// The tile of an operand at (first, from), as [k][row or column]; zero beyond its edges.
-template <class Operand>
-__device__ void fetch(const Operand& operand, int first, int size, int from, int to, float (&tile)[kLoads]) {
+// Four columns of a row of `to`, as 16 bytes where they lie so.
+__device__ inline void store_row(float* to, bool aligned, int columns, const float (&x)[4]) {
+  if (aligned && columns >= 4) return store_quad(to, x);
   MNIST100_UNROLL
-  for (int load = 0; load < kLoads; ++load) {
-    const int at = static_cast<int>(threadIdx.x) + load * kBlock;
-    const int index = first + (Operand::kFastK ? at / kDepth : at % kTile);
-    const int k = from + (Operand::kFastK ? at % kDepth : at / kTile);
-    tile[load] = index < size && k < to ? operand(index, k) : 0.0f;
-  }
+  for (int c = 0; c < 4; ++c)
+    if (c < columns) to[c] = x[c];
 }
 
-template <class Operand>
-__device__ void store(const float (&tile)[kLoads], float (&shared)[kDepth][kTile + 4]) {
-  MNIST100_UNROLL
-  for (int load = 0; load < kLoads; ++load) {
-    const int at = static_cast<int>(threadIdx.x) + load * kBlock;
-    const int index = Operand::kFastK ? at / kDepth : at % kTile;
-    const int k = Operand::kFastK ? at % kDepth : at / kTile;
-    shared[k][index] = tile[load];
-  }
+// A block's tile of C, four rows and four columns a thread; threads that are left over share k.
+template <int kRows_, int kColumns_>
+struct ThreadShape {
+  static constexpr int kRows = kRows_, kColumns = kColumns_;
+  static constexpr int kAcross = kColumns / 4, kThreads = kAcross * kRows / 4;
+  static constexpr int kGroups = kBlock / kThreads;  // each takes its part of k
+  static constexpr int kDepthOfGroup = kGroups == 1 ? 16 : 8;
+  static constexpr int kDepth = kGroups * kDepthOfGroup;  // of k between two barriers
+  static constexpr int kStrideA = kRows + 4, kStrideB = kColumns + 4;
+  static constexpr int kTileWords = kDepth * (kStrideA + kStrideB);
+  static constexpr int kShared =
+      kTileWords > (kGroups - 1) * kRows* kColumns ? kTileWords : (kGroups - 1) * kRows * kColumns;
+};
+
+// Adds the sums of the other groups to those of group 0, in their order. `shared` holds them all.
+template <int kGroups, int kCount>
+__device__ void add_groups(int group, int place, int places, float* shared, float (&sums)[kCount]) {
+  if (kGroups == 1) return;
+  if (group > 0) MNIST100_UNROLL
+  for (int i = 0; i < kCount; ++i) shared[((group - 1) * kCount + i) * places + place] = sums[i];
+  __syncthreads();
+  if (group > 0) return;
+  for (int other = 0; other < kGroups - 1; ++other) MNIST100_UNROLL
+  for (int i = 0; i < kCount; ++i) sums[i] += shared[(other * kCount + i) * places + place];
 }
 
 // Block (tile of C, part of k); tiles row by row, `across` in a row.
-template <class A, class B, class Result>
+template <class Shape, class A, class B, class Result>
 __global__ void __launch_bounds__(kBlock)
     product_kernel(int m, int n, int k, int across, int depth_of_part, A a, B b, Result result) {
-  __shared__ float as[kDepth][kTile + 4], bs[kDepth][kTile + 4];
+  alignas(16) __shared__ float shared[Shape::kShared];
+  float* const as = shared;
+  float* const bs = shared + Shape::kDepth * Shape::kStrideA;
   const int tile = static_cast<int>(blockIdx.x), from = static_cast<int>(blockIdx.y) * depth_of_part;
-  const int row0 = tile / across * kTile, column0 = tile % across * kTile;
+  const int row0 = tile / across * Shape::kRows, column0 = tile % across * Shape::kColumns;
   const int to = from + depth_of_part < k ? from + depth_of_part : k;
-  const int row = static_cast<int>(threadIdx.x) / kSide, column = static_cast<int>(threadIdx.x) % kSide;
-  float sums[4][4] = {}, a_next[kLoads], b_next[kLoads];  // sums[column][row]
-  fetch(a, row0, m, from, to, a_next);
-  fetch(b, column0, n, from, to, b_next);
-  for (int start = from; start < to; start += kDepth) {
-    store<A>(a_next, as);
-    store<B>(b_next, bs);
+  const int self = static_cast<int>(threadIdx.x) % Shape::kThreads;
+  const int group = static_cast<int>(threadIdx.x) / Shape::kThreads;
+  const int row = self / Shape::kAcross, column = self % Shape::kAcross;
+  float sums[16] = {};  // [column][row]
+  Fetcher<A, Shape::kRows, Shape::kDepth, 1> a_next;
+  Fetcher<B, Shape::kColumns, Shape::kDepth, 1> b_next;
+  a_next.begin(a, row0);
+  b_next.begin(b, column0);
+  a_next.fetch(a, row0, m, from, to);
+  b_next.fetch(b, column0, n, from, to);
+  for (int start = from; start < to; start += Shape::kDepth) {
+    a_next.each(a, [&](int i, int p, float x) { as[p * Shape::kStrideA + i] = x; });
+    b_next.each(b, [&](int j, int p, float x) { bs[p * Shape::kStrideB + j] = x; });
     __syncthreads();
-    if (start + kDepth < to) {  // on their way while this tile is multiplied
-      fetch(a, row0, m, start + kDepth, to, a_next);
-      fetch(b, column0, n, start + kDepth, to, b_next);
+    if (start + Shape::kDepth < to) {  // on their way while this tile is multiplied
+      a_next.fetch(a, row0, m, start + Shape::kDepth, to);
+      b_next.fetch(b, column0, n, start + Shape::kDepth, to);
     }
     MNIST100_UNROLL
-    for (int p = 0; p < kDepth; ++p) {
+    for (int p = 0; p < Shape::kDepthOfGroup; ++p) {
+      const int at = group * Shape::kDepthOfGroup + p;
       float left[4], right[4];
-      MNIST100_UNROLL
-      for (int r = 0; r < 4; ++r) left[r] = as[p][4 * row + r];
-      MNIST100_UNROLL
-      for (int c = 0; c < 4; ++c) right[c] = bs[p][column + c * kSide];  // neighbours store neighbours
+      load_quad(as + at * Shape::kStrideA + 4 * row, true, 4, left);
+      load_quad(bs + at * Shape::kStrideB + 4 * column, true, 4, right);
       MNIST100_UNROLL
       for (int c = 0; c < 4; ++c) MNIST100_UNROLL
-      for (int r = 0; r < 4; ++r) sums[c][r] += left[r] * right[c];
+      for (int r = 0; r < 4; ++r) sums[4 * c + r] += left[r] * right[c];
     }
     __syncthreads();
   }
-  const int i = row0 + 4 * row, rows = m - i < 4 ? m - i : 4;
+  add_groups<Shape::kGroups>(group, self, Shape::kThreads, shared, sums);
+  const int i = row0 + 4 * row, j = column0 + 4 * column;
+  if (group > 0 || i >= m || j >= n) return;
+  Sums four;
   MNIST100_UNROLL
-  for (int c = 0; c < 4; ++c)
-    if (rows > 0 && column0 + column + c * kSide < n) result(i, rows, column0 + column + c * kSide, sums[c]);
+  for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+  for (int r = 0; r < 4; ++r) four[c][r] = sums[4 * c + r];
+  result(i, m - i < 4 ? m - i : 4, j, n - j < 4 ? n - j : 4, four);
 }
 
 // Sums of one part of k, until add_parts.
 struct PartialSums {
   float* at;  // [part][n][m rounded up to 4]
   int m4, n;
-  __device__ void operator()(int i, int, int j, const float (&sums)[4]) const {
+  __device__ void operator()(int i, int, int j, int columns, const Sums& sums) const {
     float* to = at + (static_cast<int64_t>(blockIdx.y) * n + j) * m4 + i;
-    for (int r = 0; r < 4; ++r) to[r] = sums[r];
+    MNIST100_UNROLL
+    for (int c = 0; c < 4; ++c)
+      if (c < columns) store_quad(to + c * m4, sums[c]);
   }
 };
 
+constexpr int kSummed = 8;                 // of four by four sums each, in a block
+constexpr int kAdders = kBlock / kSummed;  // threads that share the parts of one of them
+constexpr int kOfWarp = kWarp / kSummed;   // of them in a warp
+
+// Adds the sums of all warps to those of the first, in their order.
+__device__ inline void add_warps(int place, float* shared, float (&sums)[16]) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const bool is_first = static_cast<int>(threadIdx.x) % kWarp < kSummed;
+  if (warp > 0 && is_first) MNIST100_UNROLL
+  for (int i = 0; i < 16; ++i) shared[((warp - 1) * 16 + i) * kSummed + place] = sums[i];
+  __syncthreads();
+  if (warp > 0 || !is_first) return;
+  for (int other = 0; other < kBlock / kWarp - 1; ++other) MNIST100_UNROLL
+  for (int i = 0; i < 16; ++i) sums[i] += shared[(other * 16 + i) * kSummed + place];
+}
+
+// `count` quads of rows and columns; `quads` of rows.
 template <class Result>
-__global__ void add_parts(int m, int n, int parts, PartialSums partial, Result result) {
-  const int at = element(), quads = partial.m4 / 4;
-  if (at >= quads * n) return;
-  const int j = at / quads, i = at % quads * 4;
-  float sums[4] = {};
-  for (int part = 0; part < parts; ++part)
-    for (int r = 0; r < 4; ++r)
-      sums[r] += partial.at[(static_cast<int64_t>(part) * n + j) * partial.m4 + i + r];
-  result(i, m - i < 4 ? m - i : 4, j, sums);
+__global__ void __launch_bounds__(kBlock)
+    add_parts(int m, int quads, int count, int parts, PartialSums partial, Result result) {
+  __shared__ float shared[(kAdders / kOfWarp - 1) * 16 * kSummed];
+  const int place = static_cast<int>(threadIdx.x) % kSummed, adder = static_cast<int>(threadIdx.x) / kSummed;
+  const int at = static_cast<int>(blockIdx.x) * kSummed + place;
+  const int j = at / quads * 4, i = at % quads * 4, columns = partial.n - j < 4 ? partial.n - j : 4;
+  float sums[16] = {};
+  if (at < count)
+    for (int part = adder; part < parts; part += kAdders) {
+      const float* from = partial.at + (static_cast<int64_t>(part) * partial.n + j) * partial.m4 + i;
+      float more[4][4] = {};
+      MNIST100_UNROLL
+      for (int c = 0; c < 4; ++c)
+        if (c < columns) load_quad(from + c * partial.m4, true, 4, more[c]);
+      MNIST100_UNROLL
+      for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+      for (int r = 0; r < 4; ++r) sums[4 * c + r] += more[c][r];
+    }
+  MNIST100_UNROLL
+  for (int i_sum = 0; i_sum < 16; ++i_sum)
+    for (int apart = kWarp / 2; apart >= kSummed; apart /= 2)
+      sums[i_sum] += __shfl_xor_sync(0xffffffffu, sums[i_sum], apart);
+  add_warps(place, shared, sums);
+  if (adder > 0 || at >= count) return;
+  Sums four;
+  MNIST100_UNROLL
+  for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+  for (int r = 0; r < 4; ++r) four[c][r] = sums[4 * c + r];
+  result(i, m - i < 4 ? m - i : 4, j, columns, four);
 }
 
 }  // namespace mnist100::cuda

@@ -67,16 +67,6 @@ __global__ void write_pairs(int size, const int64_t* right, int32_t* pairs) {
   pairs[2 * i + 1] = static_cast<int32_t>(right[i]);
 }
 
-__global__ void take_kernel(int n, int64_t first, const int64_t* first_at, const int64_t* order,
-                            const int32_t* pairs, const uint8_t* digit_labels, int64_t* rows,
-                            int64_t* labels) {
-  const int i = element();
-  if (i >= n) return;
-  const int64_t place = (first_at ? *first_at : first) + i, row = order ? order[place] : place;
-  rows[i] = row;
-  labels[i] = 10 * digit_labels[pairs[2 * row]] + digit_labels[pairs[2 * row + 1]];
-}
-
 }  // namespace
 
 void permutation(int64_t n, Stream random, int64_t* order, cudaStream_t stream) {
@@ -102,12 +92,6 @@ void pair_digits(int64_t digits, int64_t repeats, Stream random, int32_t* pairs,
     launch_elements(write_pairs, digits, stream, static_cast<int>(digits),
                     static_cast<const int64_t*>(right.get()), pairs + 2 * repeat * digits);
   }
-}
-
-void take_batch(int64_t n, int64_t first, const int64_t* first_at, const int64_t* order, const int32_t* pairs,
-                const uint8_t* digit_labels, int64_t* rows, int64_t* labels, cudaStream_t stream) {
-  launch_elements(take_kernel, n, stream, static_cast<int>(n), first, first_at, order, pairs, digit_labels,
-                  rows, labels);
 }
 
 }  // namespace mnist100::cuda

@@ -10,8 +10,5 @@ void permutation(int64_t n, Stream, int64_t* order, cudaStream_t);
 // pairs (repeats * digits, 2): in repeat r digit i has permutation r's i-th to its right; the permutations
 // are those of the steps from `random.step` on.
 void pair_digits(int64_t digits, int64_t repeats, Stream random, int32_t* pairs, cudaStream_t);
-// labels (n) and rows (n) of a batch: rows order[*first_at + i] of pairs (without order, rows first + i).
-void take_batch(int64_t n, int64_t first, const int64_t* first_at, const int64_t* order, const int32_t* pairs,
-                const uint8_t* digit_labels, int64_t* rows, int64_t* labels, cudaStream_t);
 
 }  // namespace mnist100::cuda

@@ -1,18 +1,28 @@
 // What changes from step to step, in the GPU's memory: a captured graph is the same for all of them.
 #pragma once
 
-#include "common.cuh"
+#include <vector>
+
+#include "adam.cuh"
 
 namespace mnist100::cuda {
 
 struct StepState {
-  uint64_t step;         // of the optimiser, from 1; the key of dropout's draws
-  uint64_t epoch;        // the key of the augmentation's
-  int64_t first;         // row of the epoch's order with which the batch begins
-  double loss_sum;       // of the epoch so far, each step's loss times its samples
-  double cross_entropy;  // of this step
-  double squares;        // the sum of squared weights before it
+  uint64_t step;    // of the optimiser, from 1; the key of dropout's draws
+  uint64_t epoch;   // the key of the augmentation's
+  int64_t first;    // row of the epoch's order with which the batch begins
+  double loss_sum;  // of the epoch so far, each step's loss times its samples
 };
+
+// What a step makes of Adam and of the average; the L2 of weights is added by the batch's size.
+struct StepFactors {
+  AdamFactors adam;
+  float average_gain;
+};
+
+// Of steps 1 to the number of rates.
+std::vector<StepFactors> step_factors(const AdamParams&, double average_decay,
+                                      const std::vector<double>& rates);
 
 // Tensors in one array: those with decay, `decaying` elements, then the other parameters, `learning` in all,
 // then buffers.
@@ -21,11 +31,15 @@ struct TensorArrays {
   float *values, *grads, *m, *v, *average;  // average null: none
 };
 
-// Adam for all parameters at the rate of this step, then the average of all tensors.
-void update_tensors(const StepState*, const TensorArrays&, const AdamParams&, double average_decay,
-                    const double* rates, int64_t n, cudaStream_t);
-// Adds this step's loss, lambda / (2 * n) * squares included, and goes on to the next.
-void end_step(StepState*, double lambda, int64_t n, cudaStream_t);
+// How many sums of squares update_tensors writes.
+int64_t square_parts(const TensorArrays&);
+// Adam for all parameters by the factors of this step, then the average of all tensors; the squares of the
+// weights before it are summed in parts.
+void update_tensors(const StepState*, const TensorArrays&, double l2, const StepFactors*, double* squares,
+                    cudaStream_t);
+// Adds this step's loss, the mean of `losses` (n) and lambda / (2 * n) * squares, and goes on to the next.
+void end_step(StepState*, double lambda, int64_t n, const double* losses, int64_t parts,
+              const double* squares, cudaStream_t);
 // *correct += how many rows of logits (n,classes) are largest at their label, the first of equals counting.
 void add_correct(int64_t n, int64_t classes, const float* logits, const int64_t* labels, int64_t* correct,
                  cudaStream_t);

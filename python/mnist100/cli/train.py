@@ -28,6 +28,7 @@ from mnist100.cli.inputs import count_pairs, dataset_name, load_splits
 from mnist100.cli.options import MOST_SEED, add_dataset, add_json, add_threads, some_text, whole
 from mnist100.cli.plan import Plan, check_data, make_plan
 from mnist100.cli.recipe_options import add_recipe
+from mnist100.cli.seldom import Seldom
 from mnist100.data import Source, Splits, published_pairs
 from mnist100.evaluation import evaluate
 from mnist100.models import Model
@@ -38,6 +39,7 @@ from mnist100.training.keeper import is_complete
 from mnist100.training.provenance import data_checksums, environment
 
 VERSION = importlib.metadata.version("mnist100")
+SECONDS_BETWEEN_CURVES = 1.0  # drawing takes a quarter of one, an epoch on a GPU a twentieth
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -177,26 +179,31 @@ def _fit(
     display = TrainingDisplay(console, name_of(source))
     with display.running(), _epoch_log(plan, len(history) + 1) as log:
 
+        def draw() -> None:
+            title = f"{plan.out.name} on {name_of(source)}"
+            save_curves(history, plan.out / run_folder.CURVES, title)
+
+        drawing = Seldom(draw, SECONDS_BETWEEN_CURVES)
+
         def on_epoch(report: EpochReport) -> None:
             display.on_epoch(report)
             history.append(report.record)
-            save_curves(
-                history, plan.out / run_folder.CURVES, f"{plan.out.name} on {name_of(source)}"
-            )
+            drawing()
             log(report)
 
-        result = fit(
-            model,
-            splits,
-            plan.recipe,
-            seed=plan.seed,
-            repeats=source.repeats,
-            backend=backend,
-            out=plan.out,
-            resume=plan.checkpoint,
-            on_step=display.on_step,
-            on_epoch=on_epoch,
-        )
+        with drawing.at_the_end():
+            result = fit(
+                model,
+                splits,
+                plan.recipe,
+                seed=plan.seed,
+                repeats=source.repeats,
+                backend=backend,
+                out=plan.out,
+                resume=plan.checkpoint,
+                on_step=display.on_step,
+                on_epoch=on_epoch,
+            )
     if result.stopped_early:
         say(console, f"Stopped early: no gain on dev for {plan.recipe.patience} epochs")
     say(console, _best_line(result, source))
