@@ -37,6 +37,13 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=50_000, help="of an epoch (default: 50,000)")
     parser.add_argument("--batch-size", type=int, default=256, help="(default: 256)")
     parser.add_argument("--rounds", type=int, default=11, help="turns of each (default: 11)")
+    parser.add_argument(
+        "--pytorch",
+        nargs="*",
+        choices=KINDS,
+        default=KINDS,
+        help="its modes (default: all; max-autotune takes minutes to compile)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every time there")
     return parser.parse_args(arguments)
 
@@ -65,9 +72,11 @@ def pytorchs(mode: Mode, pairs: int, batch_size: int, device: str) -> Callable[[
     return epoch
 
 
-def contenders(pairs: int, batch_size: int, device: str) -> dict[str, Callable[[], None]]:
+def contenders(
+    pairs: int, batch_size: int, device: str, modes: Sequence[str]
+) -> dict[str, Callable[[], None]]:
     """Return all that can run here, by name."""
-    kinds = KINDS if device == "cuda" else KINDS[:1]
+    kinds = modes if device == "cuda" else KINDS[:1]
     found = {
         f"mnist100 {precision}": ours(precision, pairs, batch_size) for precision in PRECISIONS
     }
@@ -89,8 +98,10 @@ def lines(seconds: dict[str, list[float]], pairs: int, batch_size: int) -> list[
             for other, times in seconds.items()
             if other.startswith("PyTorch") and other.endswith(precision)
         ]
-        best = min(rivals, key=lambda times: Spread.of(times).median)
-        versus = f"{ratio(best, found).median:.1f}×" if library == "mnist100" else ""
+        versus = ""
+        if library == "mnist100" and rivals:
+            best = min(rivals, key=lambda times: Spread.of(times).median)
+            versus = f"{ratio(best, found).median:.1f}×"
         rows.append(
             [
                 name,
@@ -108,7 +119,7 @@ def main() -> None:
     chosen = options()
     device = "cuda" if _core.dlpack_device()[0] == 2 else "cpu"  # an emulated GPU is for tests
     name = torch.cuda.get_device_name() if device == "cuda" else _core.device_name()
-    found = contenders(chosen.pairs, chosen.batch_size, device)
+    found = contenders(chosen.pairs, chosen.batch_size, device, chosen.pytorch)
     seconds = interleaved(
         {name: partial(seconds_a_call, run) for name, run in found.items()},
         rounds=chosen.rounds,

@@ -19,6 +19,7 @@ import results
 import startup
 import timing
 from goals import Goal, Row, contest_rows, epoch_row, isa_row, memory_row, scaling_row, start_rows
+from gpu_kernels import rows
 from measure import Contest
 from mnist100.data import read_folder
 from results import Findings
@@ -282,3 +283,16 @@ def test_options_are_checked(
         report.options(arguments)
     assert caught.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_kernels_of_a_gpu_are_added_up_by_name() -> None:
+    def event(name: str, at: float, took: float, kind: str = "kernel") -> dict[str, object]:
+        found = {"name": name, "cat": kind, "ts": at, "dur": took}
+        return {**found, "args": {"grid": [8, 2, 1], "registers per thread": 40}}
+
+    first = "void mnist100::cuda::(anonymous namespace)::first<mnist100::cuda::Bf16>(int, float*)"
+    events = [event("second", 30, 1.5), event(first, 10, 2), event(first, 50, 4)]
+    assert rows([*events, event("host", 0, 9, "cpu_op")], 2) == [
+        ["first<Bf16>", "1.00", "3.00", "8×2×1", "40"],
+        ["second", "0.50", "0.75", "8×2×1", "40"],
+    ]

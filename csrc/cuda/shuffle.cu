@@ -12,7 +12,7 @@ constexpr int kTile = 1024;  // keys of a block, two of each thread
 
 struct Key {
   uint64_t bits;
-  int32_t number;
+  int64_t number;
 };
 
 __global__ void draw_keys(int size, int padded, Stream random, Key* keys) {
