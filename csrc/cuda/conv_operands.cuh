@@ -46,14 +46,12 @@ struct FourTaps {
 
 class Taps {
  public:
-  Taps(const PaddedSizes& x_, int kh_, int kw_)
-      : x(x_), kh(kh_), kw(kw_), by_row_(kw_ * x_.c), by_c_(x_.c), in_fours_(x_.c % 4 == 0) {}
+  Taps(const PaddedSizes& x_, int kh_, int kw_) : x(x_), kh(kh_), kw(kw_), by_row_(kw_ * x_.c), by_c_(x_.c) {}
 
   PaddedSizes x;  // its border is half the kernel
   int kh, kw;
 
   __host__ __device__ int count() const { return kh * kw * x.c; }
-  __device__ bool in_fours() const { return in_fours_; }
   // Where the first tap of an output pixel lies in x.
   __device__ int first(const Pixel& p) const { return x.at(p.n, p.y - kh / 2, p.x - kw / 2); }
   // How far behind it tap q lies.
@@ -70,7 +68,6 @@ class Taps {
 
  private:
   Divisor by_row_, by_c_;
-  bool in_fours_;
 };
 
 template <class ToPixel>

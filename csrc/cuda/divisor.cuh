@@ -20,7 +20,6 @@ class Divisor {
   __device__ int quotient(int n) const {
     return static_cast<int>((static_cast<uint64_t>(static_cast<uint32_t>(n)) * magic_) >> shift_);
   }
-  __device__ int remainder(int n) const { return n - quotient(n) * by_; }
 
  private:
   int by_, shift_ = 31;
