@@ -10,26 +10,40 @@ namespace {
 constexpr int64_t kChunks =
     32;  // partial weight gradients, enough for any usual number of threads, few enough to add up fast
 
-// What the routes share: chunks of samples, each with sums of its own that are added up in order.
+void clear(float* at, int64_t size) { __builtin_memset(at, 0, sizeof(float) * static_cast<size_t>(size)); }
+
+// What the routes share: chunks of samples, each with sums of its own that are added up in order. Their
+// number depends on the shape alone, so that the result does not depend on the number of threads.
 struct Partials {
   int64_t chunks, weights, size;  // size: of one chunk's sums, weights then biases
 
-  Partials(int64_t n, int64_t weights_, int64_t biases)
-      : chunks(max_of(1, min_of(n, kChunks))), weights(weights_), size(round_up(weights_ + biases, 16)) {}
+  Partials(int64_t n, int64_t weights_, int64_t biases, int64_t most = kChunks)
+      : chunks(max_of(1, min_of(n, min_of(most, kChunks)))),
+        weights(weights_),
+        size(round_up(weights_ + biases, 16)) {}
   int64_t floats() const { return (chunks + 1) * size; }
 
-  // Calls f(sample, sums of weights, sums of biases, worker) and returns the totals.
+  // Calls f(first sample, their end, sums of weights, sums of biases, worker) for each chunk and returns the
+  // totals. The sums are f's to set.
   template <class F>
-  float* run(int64_t n, float* block, int threads, F f) const {
+  float* run_chunks(int64_t n, float* block, int threads, F f) const {
     parallel_for(chunks, threads, [&](int64_t chunk, int worker) {
       float* part = block + chunk * size;
-      __builtin_memset(part, 0, sizeof(float) * static_cast<size_t>(size));
-      for (int64_t i = n * chunk / chunks; i < n * (chunk + 1) / chunks; ++i)
-        f(i, part, part + weights, worker);
+      f(n * chunk / chunks, n * (chunk + 1) / chunks, part, part + weights, worker);
     });
     float* totals = block + chunks * size;
     sum_partials(size, chunks, block, totals, threads);
     return totals;
+  }
+
+  // Calls f(sample, sums of weights, sums of biases, worker), which adds to both, and returns the totals.
+  template <class F>
+  float* run(int64_t n, float* block, int threads, F f) const {
+    return run_chunks(n, block, threads,
+                      [&](int64_t first, int64_t end, float* dw_part, float* db_part, int worker) {
+                        clear(dw_part, size);
+                        for (int64_t i = first; i < end; ++i) f(i, dw_part, db_part, worker);
+                      });
   }
 };
 

@@ -6,22 +6,33 @@ namespace mnist100::MNIST100_ISA {
 namespace {
 
 // The gradient at the convolution's output: dy where y > 0 (everywhere if y is null), in the interior of
-// d, whose channels are rounded up; channel sums are added to db.
+// d, whose channels are rounded up; channel sums are added to db. For V vectors of channels from `first`.
+template <int V>
+void gate_vectors(const ConvSameShape& s, int64_t first, const float* dy, const float* y,
+                  const PaddedShape& d, float* d_sample, float* db) {
+  Vec sums[V] = {};
+  for (int64_t iy = 0; iy < s.h; ++iy)
+    for (int64_t ix = 0; ix < s.w; ++ix) {
+      const int64_t from = s.y().at(0, iy, ix) + first;
+      float* to = d_sample + d.at(0, iy, ix) + first;
+      for (int v = 0; v < V; ++v) {
+        const int64_t at = v * kLanes, lanes = min_of(kLanes, s.oc - first - at);
+        Vec gradient = load_first(dy + from + at, lanes);
+        if (y) gradient = load_first(y + from + at, lanes) > Vec{} ? gradient : Vec{};
+        store(to + at, gradient);
+        sums[v] += gradient;
+      }
+    }
+  for (int v = 0; v < V; ++v) store(db + first + v * kLanes, load(db + first + v * kLanes) + sums[v]);
+}
+
 void gate(const ConvSameShape& s, const float* dy, const float* y, const PaddedShape& d, float* d_sample,
           float* db) {
-  for (int64_t o = 0; o < s.oc; o += kLanes) {
-    const int64_t lanes = min_of(kLanes, s.oc - o);
-    Vec sum = {};
-    for (int64_t iy = 0; iy < s.h; ++iy)
-      for (int64_t ix = 0; ix < s.w; ++ix) {
-        const int64_t at_y = s.y().at(0, iy, ix) + o;
-        Vec gradient = load_first(dy + at_y, lanes);
-        if (y) gradient = load_first(y + at_y, lanes) > Vec{} ? gradient : Vec{};
-        store(d_sample + d.at(0, iy, ix) + o, gradient);
-        sum += gradient;
-      }
-    store(db + o, load(db + o) + sum);
-  }
+  constexpr int kMost = 4;  // pixels in a row of memory, and sums in registers
+  for (int64_t first = 0; first < s.oc; first += kMost * kLanes)
+    with_rows<kMost>(min_of(kMost, ceil_div(s.oc - first, kLanes)), [&](auto count) {
+      gate_vectors<decltype(count)::value>(s, first, dy, y, d, d_sample, db);
+    });
 }
 
 struct Backward {
@@ -36,26 +47,33 @@ struct Backward {
     const PaddedShape d = {1, ocp, s.h, s.w, s.kh / 2, s.kw / 2};
     const WinogradGradient winograd = {s.x(), d};
     ConvPlan flipped = input_gradient(d, s.x(), s.kh, s.kw);
-    const Partials parts(s.n, transformed ? winograd.sums() : s.kh * s.kw * s.c * ocp, ocp);
+    const Partials parts = transformed ? Partials(s.n, winograd.sums(), ocp, winograd.chunks(s.n))
+                                       : Partials(s.n, s.kh * s.kw * s.c * ocp, ocp);
     const int64_t sample_size = round_up(d.sample(), 16);
-    const int64_t worker_size =
-        sample_size + max_of(flipped.worker_floats(), transformed ? winograd.scratch_floats() : 0);
+    const int64_t flipped_size = dx ? flipped.worker_floats() : 0;
+    const int64_t worker_size = sample_size + flipped_size + (transformed ? winograd.scratch_floats() : 0);
     float* block = scratch_floats(parts.floats() + flipped.floats() + threads * worker_size);
     float* weights = block + parts.floats();
     float* workers = weights + flipped.floats();
     for (int i = 0; i < threads; ++i)  // borders and channels beyond oc stay zero
-      __builtin_memset(workers + i * worker_size, 0, sizeof(float) * static_cast<size_t>(d.sample()));
+      clear(workers + i * worker_size, d.sample());
     if (dx) pack_flipped(flipped, s.oc, s.c, w, weights);
-    const float* sums =
-        parts.run(s.n, block, threads, [&](int64_t n, float* dw_part, float* db_part, int worker) {
+    const float* sums = parts.run_chunks(
+        s.n, block, threads, [&](int64_t first, int64_t end, float* dw_part, float* db_part, int worker) {
           float *d_sample = workers + worker * worker_size, *own = d_sample + sample_size;
-          const int64_t at_y = n * s.y().sample(), at_x = n * s.x().sample();
-          gate(s, dy + at_y, y ? y + at_y : nullptr, d, d_sample, db_part);
-          if (transformed)
-            winograd.add_sample(x + at_x, d_sample, dw_part, own);
-          else
-            weight_gradient(s.x(), d, x + at_x, d_sample, dw_part);
-          if (dx) flipped.run(d_sample, dx + at_x, own);
+          if (!transformed) clear(dw_part, parts.weights);
+          clear(db_part, parts.size - parts.weights);
+          WinogradGradient::Block windows = {own + flipped_size, 0, true};
+          for (int64_t n = first; n < end; ++n) {
+            const int64_t at_y = n * s.y().sample(), at_x = n * s.x().sample();
+            gate(s, dy + at_y, y ? y + at_y : nullptr, d, d_sample, db_part);
+            if (transformed)
+              winograd.add_sample(x + at_x, d_sample, windows, dw_part);
+            else
+              weight_gradient(s.x(), d, x + at_x, d_sample, dw_part);
+            if (dx) flipped.run(d_sample, dx + at_x, own);
+          }
+          if (transformed) winograd.add_block(windows, dw_part);
         });
     __builtin_memcpy(db, sums + parts.weights, sizeof(float) * static_cast<size_t>(s.oc));
     if (transformed) return winograd.write(s.oc, sums, dw);

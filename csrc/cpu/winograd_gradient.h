@@ -8,9 +8,13 @@
 namespace mnist100 {
 namespace {
 
-// Windows at a time: their patches and gradients, 16 · 14 · 4 bytes a channel, stay in a core's caches. 14
-// are a row of a 28x28 image. With 28 or 56 the step takes as long.
-constexpr int64_t kGradientWindows = 14;
+// Windows whose products are added up in registers before they meet the sums, which for wide layers do not
+// fit a core's caches. Patches and gradients are 16 * 56 * 4 bytes a channel.
+constexpr int64_t kGradientWindows = 56;
+
+// Sums are 16 * 4 bytes for each pair of channels: 256 windows at least share them, unless that leaves fewer
+// than 8 chunks for the threads.
+constexpr int64_t kWindowsOfSums = 256, kLeastChunks = 8;
 
 // A dY A^T of the 2x2 window at d, channels one vector -> dst[16 places, `place` floats apart]. Its first row
 // or column counts as 0 if another window has it too.
@@ -36,47 +40,66 @@ MNIST100_INLINE void transform_gradient(const float* d, int64_t d_row, int64_t c
 struct WinogradGradient {
   PaddedShape x, d;
 
-  int64_t sums() const { return 16 * x.c * d.c; }
-  int64_t scratch_floats() const { return 16 * kGradientWindows * (x.c + d.c); }
+  // Transformed windows of one worker that are not yet in its sums.
+  struct Block {
+    float* at;
+    int64_t windows;
+    bool first;  // nothing is in the sums yet
+  };
 
-  // sums (16,x.c,d.c) += those of one sample.
-  void add_sample(const float* x_sample, const float* d_sample, float* sums, float* scratch_block) const {
-    const int64_t across = ceil_div(x.w, 2), windows = across * ceil_div(x.h, 2);
-    const int64_t x_place = kGradientWindows * x.c, d_place = kGradientWindows * d.c;
-    float *patches = scratch_block, *gradients = scratch_block + 16 * x_place;
+  int64_t across() const { return ceil_div(x.w, 2); }
+  int64_t windows() const { return across() * ceil_div(x.h, 2); }
+  // Chunks into which n samples are cut at most.
+  int64_t chunks(int64_t n) const { return max_of(kLeastChunks, n * windows() / kWindowsOfSums); }
+  int64_t sums() const { return 16 * x.c * d.c; }
+
+  // Floats from one window to the next, an odd number of cache lines: those that one product reads then lie
+  // in different sets of the cache.
+  static int64_t stride(int64_t channels) { return 16 * (ceil_div(channels, 16) | 1); }
+  static int64_t place(int64_t channels) { return kGradientWindows * stride(channels); }
+  int64_t scratch_floats() const { return 16 * (place(x.c) + place(d.c)); }
+
+  // Adds one sample to the block, and the block to sums (16,x.c,d.c) whenever it is full.
+  void add_sample(const float* x_sample, const float* d_sample, Block& block, float* sums) const {
+    float *patches = block.at, *gradients = block.at + 16 * place(x.c);
     int64_t row = 0, column = 0;
-    for (int64_t first = 0; first < windows; first += kGradientWindows) {
-      const int64_t size = min_of(kGradientWindows, windows - first);
-      for (int64_t i = 0; i < size; ++i) {
-        // Of an odd size, the last two rows or columns share one with those before.
-        const int64_t iy = min_of(row, x.h - 2), ix = min_of(column, x.w - 2);
-        for (int64_t c = 0; c < x.c; c += kLanes)
-          transform_patch(x_sample + iy * x.row() + ix * x.c + c, x.row(), x.c, patches + i * x.c + c,
-                          x_place);
-        for (int64_t o = 0; o < d.c; o += kLanes)
-          transform_gradient(d_sample + d.at(0, iy, ix) + o, d.row(), d.c, iy < row, ix < column,
-                             gradients + i * d.c + o, d_place);
-        column += 2;
-        if (column >= x.w) {
-          column = 0;
-          row += 2;
-        }
+    for (int64_t left = windows(); left > 0; --left) {
+      // Of an odd size, the last two rows or columns share one with those before.
+      const int64_t iy = min_of(row, x.h - 2), ix = min_of(column, x.w - 2);
+      for (int64_t c = 0; c < x.c; c += kLanes)
+        transform_patch(x_sample + iy * x.row() + ix * x.c + c, x.row(), x.c,
+                        patches + block.windows * stride(x.c) + c, place(x.c));
+      for (int64_t o = 0; o < d.c; o += kLanes)
+        transform_gradient(d_sample + d.at(0, iy, ix) + o, d.row(), d.c, iy < row, ix < column,
+                           gradients + block.windows * stride(d.c) + o, place(d.c));
+      if (++block.windows == kGradientWindows) add_block(block, sums);
+      column += 2;
+      if (column >= x.w) {
+        column = 0;
+        row += 2;
       }
-      for (int64_t place = 0; place < 16; ++place)
-        add_products(size, patches + place * x_place, gradients + place * d_place, sums + place * x.c * d.c);
     }
   }
 
-  // sums (x.c,d.c) += patches^T gradients
-  void add_products(int64_t size, const float* patches, const float* gradients, float* sums) const {
-    for_each_panel(d.c, [&](auto vecs, int64_t first) MNIST100_LAMBDA_INLINE {
-      for_each_run<kPixels>(x.c, [&](auto count, int64_t c) MNIST100_LAMBDA_INLINE {
-        Tile<decltype(count)::value, decltype(vecs)::value> tile;
-        tile.clear();
-        tile.add_product(size, patches + c, 1, x.c, gradients + first, d.c);
-        tile.add_to(sums + c * d.c + first, d.c);
+  // sums (16,x.c,d.c) += patches^T gradients (or = for the first), and the block is empty.
+  void add_block(Block& block, float* sums) const {
+    if (block.windows == 0 && !block.first) return;
+    const float *patches = block.at, *gradients = block.at + 16 * place(x.c);
+    for (int64_t i = 0; i < 16; ++i)
+      for_each_panel(d.c, [&](auto vecs, int64_t first) MNIST100_LAMBDA_INLINE {
+        for_each_run<kPixels>(x.c, [&](auto count, int64_t c) MNIST100_LAMBDA_INLINE {
+          Tile<decltype(count)::value, decltype(vecs)::value> tile;
+          tile.clear();
+          tile.add_product(block.windows, patches + i * place(x.c) + c, 1, stride(x.c),
+                           gradients + i * place(d.c) + first, stride(d.c));
+          float* to = sums + (i * x.c + c) * d.c + first;
+          if (block.first)
+            tile.store_to(to, d.c);
+          else
+            tile.add_to(to, d.c);
+        });
       });
-    });
+    block = {block.at, 0, false};
   }
 
   // dw (oc,x.c,3,3) from the sums of all samples. Returns false if a result is not finite: then it has to be
