@@ -54,7 +54,14 @@ struct ConvPlan {
         column = 0;
         ++row;
       }
-      return Corner{min_of(2 * row, in.h - 2), min_of(2 * column, in.w - 2)};
+      const Corner at = {min_of(2 * row, in.h - 2), min_of(2 * column, in.w - 2)};
+      // Where the results will go, while the products leave the memory idle.
+      const float* to = y + out.at(0, at.y, at.x);
+      for (int64_t o = 0; o < 2 * out.c; o += 16) {
+        __builtin_prefetch(to + o, 1);
+        __builtin_prefetch(to + out.row() + o, 1);
+      }
+      return at;
     };
     const auto finish = [&](Corner at, int64_t first, const Window& w) MNIST100_LAMBDA_INLINE {
       float* to = y + out.at(0, at.y, at.x) + first;
