@@ -22,10 +22,12 @@ from mnist100 import evaluation, models
 from mnist100.cli import main
 from mnist100.data import Splits
 from mnist100.training import (
+    EpochReport,
     FitResult,
     Recipe,
     StepReport,
     fit,
+    keeper,
     load_recipe,
     read_history,
     run_folder,
@@ -168,9 +170,16 @@ def test_state_is_written_before_the_first_step(
     assert_same_run(tmp_path, whole)
 
 
-def test_a_run_killed_between_its_files_repeats_the_epoch(
-    splits: Splits, recipe: Recipe, tmp_path: Path
+@pytest.mark.parametrize(("seconds", "epochs"), [(0.0, 2), (1e9, 0)])
+def test_a_run_killed_between_its_files_repeats_epochs(
+    splits: Splits,
+    recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    epochs: int,
 ) -> None:
+    monkeypatch.setattr(keeper, "SECONDS_BETWEEN_STATES", seconds)
     no_dev = Splits(splits.train, None, splits.test)  # so that every epoch is the best
     whole, killed = tmp_path / "whole", tmp_path / "killed"
 
@@ -182,6 +191,7 @@ def test_a_run_killed_between_its_files_repeats_the_epoch(
     train(no_dev, recipe, whole, on_step=keep)
     shutil.copy(whole / "model.npz", killed)  # of the third epoch, of which last.npz knows nothing
     assert mnist100.load_model(killed).metadata["epoch"] == 3
+    assert len(load_checkpoint(killed / "last.npz").history) == epochs
     train(no_dev, recipe, killed)
     assert_same_run(killed, whole)
 
@@ -367,9 +377,54 @@ def test_the_second_signal_does_not_wait() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_second_signal_leaves_whole_files(
-    splits: Splits, recipe: Recipe, whole: Path, tmp_path: Path
+def test_quick_epochs_share_a_state(
+    splits: Splits, recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now, states = [0.0], list[int]()
+    monkeypatch.setattr("mnist100.training.keeper.monotonic", lambda: now[0])
+
+    def on_epoch(report: EpochReport) -> None:
+        states.append(len(load_checkpoint(tmp_path / "last.npz").history))
+        rows = read_history(tmp_path / "history.csv") if states[-1] else []
+        assert len(rows) == states[-1]
+        now[0] += 0.4
+
+    train(splits, recipe.replace(epochs=7, patience=7), tmp_path, on_epoch=on_epoch)
+    assert states == [0, 0, 0, 4, 4, 4, 7]  # seconds 0.0, 0.4, 0.8, 1.2, 1.6, 2.0 and the last
+
+
+@pytest.mark.parametrize(("event", "epochs"), [("on_epoch", 2), ("on_step", 0)])
+def test_an_exception_loses_no_epoch_of_the_history(
+    splits: Splits,
+    recipe: Recipe,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    event: str,
+    epochs: int,
+) -> None:
+    monkeypatch.setattr(keeper, "SECONDS_BETWEEN_STATES", 1e9)
+
+    def fail(report: EpochReport | StepReport) -> None:
+        if isinstance(report, StepReport):
+            if (report.epoch, report.step) == (3, 1):
+                raise RuntimeError("over")
+        elif report.record.epoch == 2:
+            raise RuntimeError("over")
+
+    with pytest.raises(RuntimeError, match="over"):
+        train(splits, recipe, tmp_path, **{event: fail})
+    assert [one.epoch for one in read_history(tmp_path / "history.csv")] == [1, 2]
+    assert len(load_checkpoint(tmp_path / "last.npz").history) == epochs
+    train(splits, recipe, tmp_path)
+    assert_same_run(tmp_path, whole)
+
+
+def test_the_second_signal_leaves_whole_files(
+    splits: Splits, recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "SECONDS_BETWEEN_STATES", 0.0)
+
     def send_twice(report: StepReport) -> None:
         if (report.epoch, report.step) == (2, 2):
             signal.raise_signal(signal.SIGTERM)

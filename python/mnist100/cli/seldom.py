@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 
 class Seldom:
@@ -16,19 +15,19 @@ class Seldom:
     action
         What is done.
     seconds
-        From one time to the next, at least.
+        From the beginning, and from one time to the next, at least.
     """
 
     def __init__(self, action: Callable[[], None], seconds: float) -> None:
         self._action = action
         self._seconds = seconds
-        self._last = -math.inf
+        self._last = monotonic()
         self._is_due = False
 
     def __call__(self) -> None:
         """Do it, unless it was done a moment ago."""
         self._is_due = True
-        if time.monotonic() - self._last >= self._seconds:
+        if monotonic() - self._last >= self._seconds:
             self._do()
 
     @contextmanager
@@ -42,5 +41,5 @@ class Seldom:
 
     def _do(self) -> None:
         self._action()
-        self._last = time.monotonic()
+        self._last = monotonic()
         self._is_due = False

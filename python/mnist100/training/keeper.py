@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,8 @@ from mnist100.training.recipes import Recipe
 from mnist100.training.reports import FitResult
 from mnist100.training.tally import Tally
 from mnist100.training.trainers import Trainer
+
+SECONDS_BETWEEN_STATES = 1.0  # to write one takes as long as an epoch on a GPU
 
 
 def is_complete(history: Iterable[EpochRecord], recipe: Recipe) -> bool:
@@ -51,6 +56,8 @@ class Keeper:
         self._history: list[EpochRecord] = []
         self._best_epoch = 0
         self._best_weights: list[npt.NDArray[np.float32]] = []
+        self._epochs_written = 0
+        self._state_written = -math.inf
 
     @property
     def is_complete(self) -> bool:
@@ -67,15 +74,35 @@ class Keeper:
                 self._backend.save(self._model, self._out / self._backend.model_file)
         return best
 
-    def save_state(self, facts: Mapping[str, Any], trainer: Trainer, tally: Tally) -> None:
-        """Write the history, then ``last.npz``: what stops in between repeats an epoch, no more."""
-        if self._out is None:
+    def save_state(
+        self, facts: Mapping[str, Any], trainer: Trainer, tally: Tally, *, last: bool = False
+    ) -> None:
+        """Write the history, then ``last.npz``: what stops in between repeats an epoch, no more.
+
+        Of epochs that take less than a second, one a second, the last of the run, and `last`.
+        """
+        is_due = monotonic() - self._state_written >= SECONDS_BETWEEN_STATES
+        if self._out is None or not (is_due or last or self.is_complete):
             return
-        if self._history:
-            write_history(self._out / run_folder.HISTORY, self._history)
-            write_history_lines(self._out / run_folder.HISTORY_LINES, self._history)
+        self._save_history()
         checkpoint = Checkpoint(facts, trainer.tensors(), tuple(self._history), tally)
         save_checkpoint(self._out / run_folder.LAST, checkpoint)
+        self._state_written = monotonic()
+
+    @contextmanager
+    def history_at_the_end(self) -> Iterator[None]:
+        """Write the epochs that are not in the files yet when the block ends, however it does."""
+        try:
+            yield
+        finally:
+            self._save_history()
+
+    def _save_history(self) -> None:
+        if self._out is None or len(self._history) == self._epochs_written:
+            return
+        write_history(self._out / run_folder.HISTORY, self._history)
+        write_history_lines(self._out / run_folder.HISTORY_LINES, self._history)
+        self._epochs_written = len(self._history)
 
     def go_on(
         self, checkpoint: Checkpoint, facts: Mapping[str, Any], trainer: Trainer, steps: int
@@ -94,6 +121,7 @@ class Keeper:
         trainer.restore(checkpoint.tensors, len(checkpoint.history) * steps + tally.step)
         for record in checkpoint.history:
             self._add(record)
+        self._epochs_written = len(self._history)
         if self._history:
             self._read_best()
             self._describe_best()
@@ -127,10 +155,13 @@ class Keeper:
         if not path.is_file():
             raise CheckpointError(f"{path}: is missing; a run cannot go on without its best so far")
         best = load_model(path)
-        # A run that was killed between two files has the best of the epoch that it will repeat.
-        if best.metadata.get("epoch") not in (self._best_epoch, len(self._history) + 1):
+        epoch = best.metadata.get("epoch")
+        # A run that was killed may have the best of an epoch that it will repeat.
+        if epoch != self._best_epoch and not (
+            isinstance(epoch, int) and len(self._history) < epoch <= self._epochs
+        ):
             raise CheckpointError(
-                f"{path}: is of epoch {best.metadata.get('epoch')!r:.80}, wants {self._best_epoch}, the best "
+                f"{path}: is of epoch {epoch!r:.80}, wants {self._best_epoch}, the best "
                 f"of {run_folder.LAST}"
             )
         self._best_weights = [tensor.value for tensor in best.tensors()]

@@ -60,8 +60,9 @@ def fit(
         What to compute with; None is our kernels. The model keeps it.
     out
         An existing folder for the model's file, written whenever an epoch is the best so far;
-        ``history.csv`` and ``history.jsonl``, written after every epoch; and ``last.npz``, written
-        before the first step, after every epoch and when a signal ends the run. None writes nothing.
+        ``history.csv`` and ``history.jsonl``, written after every epoch, but at most once a second and
+        after the last; and ``last.npz``, written with them, before the first step and when a signal
+        or an exception of `on_epoch` ends the run. None writes nothing.
     resume
         What `out` holds in ``last.npz``: go on from there. Everything else has to be as it was; the
         outcome then is, bit for bit, that of a run that was never interrupted.
@@ -121,7 +122,7 @@ def run_epochs(
         What the run is, for ``last.npz``.
     """
     run = _Run(trainer, recipe, inputs, on_step)
-    with hold_signals() as signals:
+    with hold_signals() as signals, keeper.history_at_the_end():
         if not keeper.is_complete:
             keeper.save_state(facts, trainer, tally)
         while not keeper.is_complete:
@@ -135,9 +136,13 @@ def run_epochs(
                         record = _evaluate(model, inputs, tally)
                         report = EpochReport(record, recipe.epochs, keeper.take(record))
                     tally = Tally(tally.epoch + 1)
-            keeper.save_state(facts, trainer, tally)
+            keeper.save_state(facts, trainer, tally, last=signals.received is not None)
             if report is not None and on_epoch is not None:
-                on_epoch(report)
+                try:
+                    on_epoch(report)
+                except BaseException:
+                    keeper.save_state(facts, trainer, tally, last=True)
+                    raise
             signals.raise_received()
 
 
