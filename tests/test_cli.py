@@ -174,7 +174,7 @@ def test_json_is_alone_on_standard_output(folder: Path, tmp_path: Path) -> None:
         ("--epochs", "0", "a whole number from 1"),
         ("--epochs", "many", "a whole number from 1"),
         ("--batch-size", "-1", "a whole number from 1"),
-        ("--learning-rate", "nan", "a number above 0"),
+        ("--learning-rate", "nan", "a finite number above 0"),
         ("--reg-lambda", "-1", "a number of at least 0"),
         ("--dropout", "1", "below 1"),
         ("--patience", "0", "a whole number from 1"),
@@ -211,6 +211,8 @@ def test_wrong_usage_ends_with_2(tmp_path: Path, folder: Path) -> None:
     assert_one_line(mnist("train", "--epoch", 3), 2, "unrecognized arguments: --epoch")
     too_large = mnist("train", "--dataset", folder, "--dev-size", 240, cwd=tmp_path)
     assert_one_line(too_large, 2, "argument --dev-size: got 240")
+    precision = mnist("train", "--dataset", folder, "--precision", "bf16", cwd=tmp_path)
+    assert_one_line(precision, 2, "argument --precision: got bf16 with the native backend on cpu")
     assert not list(tmp_path.iterdir())
 
 

@@ -213,7 +213,9 @@ def test_auto_train_does_not_go_on_with_another_run(
 ) -> None:
     words = ["auto-train", *arguments(data, tmp_path), "--final-epochs", "1", "--trials", "1"]
     (tmp_path / "model.npz").touch()
-    assert "already holds a run (model.npz)" in refused(capsys, 1, *words)
+    error = refused(capsys, 1, *words)
+    assert "already holds a run (model.npz); give another --out" in error
+    assert "--resume" not in error
     (tmp_path / "model.npz").unlink()
     assert main.main(words) == 0
     capsys.readouterr()
@@ -279,6 +281,18 @@ def test_a_study_may_be_shown_in_another_folder(
     assert config["search"]["storage"] == f"sqlite:///{study}"
 
 
+def test_a_summary_is_not_lost_with_its_study(
+    data: Path, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(searched, out)
+    (out / "study.db").unlink()
+    error = refused(capsys, 1, "random-search", *arguments(data, out))
+    assert f"{out / 'study.db'}: is missing, and summary.csv would be lost" in error
+    assert (out / "summary.csv").read_bytes() == (searched / "summary.csv").read_bytes()
+    assert not (out / "study.db").exists()
+
+
 class Untouchable:
     """A test set whose size is all that anybody may know."""
 
@@ -321,15 +335,15 @@ def test_a_search_that_only_diverges_says_so(
 @pytest.mark.parametrize(
     ("command", "option", "value", "wants"),
     [
-        ("lr-sweep", "--learning-rates", "", "a number above 0"),
-        ("lr-sweep", "--learning-rates", "1e-3,,2e-3", "a number above 0"),
-        ("lr-sweep", "--learning-rates", "1e-3,0", "a number above 0"),
+        ("lr-sweep", "--learning-rates", "", "a finite number above 0"),
+        ("lr-sweep", "--learning-rates", "1e-3,,2e-3", "a finite number above 0"),
+        ("lr-sweep", "--learning-rates", "1e-3,0", "a finite number above 0"),
         ("lr-sweep", "--learning-rates", "1e-3,0.001", "every learning rate once"),
         ("lr-sweep", "--dev-size", "0", "a whole number from 1"),
         ("lr-sweep", "--epochs", "0", "a whole number from 1"),
         ("random-search", "--trials", "0", "a whole number from 1"),
-        ("random-search", "--lr-min", "0", "a number above 0"),
-        ("random-search", "--reg-max", "inf", "a number above 0"),
+        ("random-search", "--lr-min", "0", "a finite number above 0"),
+        ("random-search", "--reg-max", "inf", "a finite number above 0"),
         ("random-search", "--storage", " ", "an Optuna storage URL or a file"),
         ("auto-train", "--final-epochs", "0", "a whole number from 1"),
         ("auto-train", "--final-dropout", "1", "below 1"),

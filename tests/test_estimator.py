@@ -165,6 +165,9 @@ def test_copies_answer_alike(
     assert other.history_ == fitted.history_
     other.model_.parameters()[0].value[...] = 0
     assert fitted.model_.parameters()[0].value.any()
+    fitted.set_params(dropout=2.0)  # of the next fit
+    assert copied(fitted).predict_proba(X).tobytes() == fitted.predict_proba(X).tobytes()
+    fitted.set_params(dropout=other.dropout)
     assert not hasattr(clone(fitted), "model_")
     assert not hasattr(copied(clone(fitted)), "model_")
 
@@ -194,6 +197,7 @@ def test_images_of_another_shape() -> None:
     images = X.reshape(-1, 8, 8)
     stacked = MNIST100Classifier(**settings).fit(images[::2], y[::2])
     assert stacked.image_shape_ == (8, 8)
+    assert stacked.predict(images[:3].tolist()).tolist() == stacked.predict(images[:3]).tolist()
     assert stacked.predict_proba(X).tobytes() == flat.predict_proba(images).tobytes()
     assert MNIST100Classifier(**settings).fit(X, y).model_.architecture == "mlp"
 
@@ -228,17 +232,23 @@ def test_augmentation_is_for_pictures_alone(data: tuple[Array, Array]) -> None:
     [
         ({"epochs": 0}, "epochs: got 0, wants a whole number from 1"),
         ({"batch_size": 2.5}, "batch_size: got 2.5, wants a whole number"),
-        ({"learning_rate": "fast"}, "learning_rate: got 'fast', wants a number above 0"),
+        ({"learning_rate": "fast"}, "learning_rate: got 'fast', wants a finite number above 0"),
         ({"reg_lambda": -1}, "reg_lambda: got -1.0, wants a number of at least 0"),
         ({"dropout": 1.0}, "dropout: got 1.0, wants .* below 1"),
         ({"patience": 0}, "patience: got 0"),
         ({"min_delta": -0.1}, "min_delta: got -0.1"),
         ({"model": "resnet"}, "model: got 'resnet', wants 'auto', 'cnn' or 'mlp'"),
+        ({"model": "siamese"}, "model: got 'siamese', wants 'auto', 'cnn' or 'mlp'"),
         ({"model": "cnn"}, "model: got 'cnn', wants X of images of at least 4 pixels"),
         ({"image_shape": (3, 4)}, r"image_shape: got \(3, 4\), wants .* which has 6 features"),
         ({"image_shape": (2, 3), "model": "cnn"}, "wants X of images of at least 4 pixels"),
         ({"augmentation": "yes"}, "augmentation: got 'yes', wants 'auto', True or False"),
         ({"validation_fraction": 2, "early_stopping": True}, "validation_fraction: got 2"),
+        (
+            {"validation_fraction": 0.0, "early_stopping": True},
+            "validation_fraction: got 0.0, wants a fraction that leaves 2 of 20 samples",
+        ),
+        ({"validation_fraction": 0.99, "early_stopping": True}, "validation_fraction: got 0.99"),
         ({"n_jobs": 0}, "n_jobs: got 0"),
         ({"random_state": "luck"}, "'luck' cannot be used to seed"),
     ],
@@ -260,6 +270,8 @@ def test_wrong_data_are_refused(fitted: MNIST100Classifier, data: tuple[Array, A
         fitted.predict(np.ones((2, 3)))
     with pytest.raises(ValueError, match="Found array with dim 4"):
         fitted.predict(X[np.newaxis])
+    with pytest.raises(ValueError, match=r"X: got images of \(56, 28\), wants .* \(28, 56\)"):
+        fitted.predict(X.reshape(-1, 56, 28))
     shape = MNIST100Classifier(image_shape=(56, 28))
     with pytest.raises(ValueError, match=r"image_shape: got \(56, 28\), .* images of \(28, 56\)"):
         shape.fit(X, y)

@@ -193,7 +193,7 @@ def test_plot_takes_one_run_or_its_history(
         (["nothing", "--out", "a.png"], "nothing: no run with a finished epoch here"),
         ([".", "--out", "a.png"], "no run with a finished epoch here (no history.csv)"),
         (["taken.png", "--out", "a.png"], "taken.png: line 1: wants the header"),
-        (["RUN", "--out", "no/where/a.png"], "no/where"),
+        (["RUN", "--out", "no/where/a.png"], "no/where: is not a folder; give another --out"),
     ],
 )
 def test_what_cannot_be_plotted_is_one_line(

@@ -157,6 +157,7 @@ class MNIST100Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         recipe = self._recipe(image_shape)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         self.image_shape_ = image_shape or (1, X.shape[1])
+        self._dropout = recipe.dropout
         self._standardise = Standardisation.fit(X, std_floor=recipe.std_floor, clip=recipe.clip)
         self.model_ = models.ARCHITECTURES[recipe.model](
             dropout=recipe.dropout,
@@ -215,19 +216,26 @@ class MNIST100Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if "model_" in state:
             architecture, weights = state["model_"]
             self.model_ = models.ARCHITECTURES[architecture](
-                dropout=self.dropout, image_shape=self.image_shape_, classes=len(self.classes_)
+                dropout=self._dropout, image_shape=self.image_shape_, classes=len(self.classes_)
             )
             for parameter, value in zip(self.model_.parameters(), weights, strict=True):
                 parameter.value[...] = value
 
     def _logits(self, X: Any) -> Iterator[npt.NDArray[np.float32]]:
         check_is_fitted(self)
-        X = validate_data(self, self._flat(X)[0], reset=False)
+        X, shape = self._flat(X)
+        X = validate_data(self, X, reset=False)
+        if shape not in (None, self.image_shape_):
+            raise _checks.fail(
+                "X", f"images of {shape}", f"images of {self.image_shape_}, as in fit"
+            )
         with _threads(self.n_jobs):
             yield from logits_of(self.model_, self._standardise, X)
 
     def _flat(self, X: Any) -> tuple[Any, tuple[int, int] | None]:
         """Return X with a row a sample, and the shape of its images if it says one."""
+        if isinstance(X, (list, tuple)):
+            X = np.asarray(X)
         if isinstance(X, np.ndarray) and X.ndim == 3:
             return X.reshape(len(X), math.prod(X.shape[1:])), (X.shape[1], X.shape[2])
         return X, None
@@ -247,7 +255,7 @@ class MNIST100Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _recipe(self, image_shape: tuple[int, int] | None) -> Recipe:
         """Return the recipe with the parameters, checked."""
-        if self.model not in ("auto", *models.ARCHITECTURES):
+        if self.model not in ("auto", "cnn", "mlp"):
             raise _checks.fail("model", repr(self.model), "'auto', 'cnn' or 'mlp'")
         is_image = image_shape is not None and min(image_shape) >= _SMALLEST_IMAGE
         if self.model == "cnn" and not is_image:
@@ -280,6 +288,12 @@ class MNIST100Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if not self.early_stopping:
             return X, labels, None
         fraction = _checks.real("validation_fraction", _plain(self.validation_fraction), 0.0, 1.0)
+        least = len(self.classes_)
+        if not least <= math.ceil(fraction * len(X)) <= len(X) - least:
+            wants = (
+                f"a fraction that leaves {least} of {len(X)} samples, one a class, on either side"
+            )
+            raise _checks.fail("validation_fraction", self.validation_fraction, wants)
         train, dev = train_test_split(
             np.arange(len(X)), test_size=fraction, stratify=labels, random_state=seed
         )

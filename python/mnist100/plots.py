@@ -18,7 +18,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from mnist100.files import atomic_writer
+from mnist100.files import atomic_writer, check_writable
 from mnist100.shifts import ShiftAccuracies
 from mnist100.training.history import EpochRecord
 
@@ -172,11 +172,16 @@ def check_picture(path: Path) -> None:
         If its ending is none of those that can be drawn.
     FileExistsError
         If it exists; nothing is ever overwritten.
+    OSError
+        If its folder is none, or cannot be written to.
     """
     if path.suffix.removeprefix(".") not in _FORMATS:
         raise ValueError(f"{path}: got the ending {path.suffix!r}, wants .png, .pdf or .svg")
     if path.exists():
         raise FileExistsError(f"{path}: exists already; give another --out")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent}: is not a folder; give another --out")
+    check_writable(path.parent)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

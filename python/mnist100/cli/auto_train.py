@@ -17,7 +17,7 @@ from mnist100.cli.search_options import (
     add_search_options,
     random_space,
 )
-from mnist100.cli.searching import Found, as_json, search, search_folder
+from mnist100.cli.searching import Found, as_json, search, search_folder, whole_recipe
 from mnist100.cli.train import run_facts, train_and_test
 from mnist100.search import folder
 from mnist100.training import Recipe, run_folder
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     out = search_folder(options, COMMAND)
     if not (out / SEARCH / folder.CONFIG).exists():
-        run_folder.check_folder(out)
+        run_folder.check_folder(out, resumable=False)
     final = _final_recipe(options)
     space = random_space(COMMAND, options)
     # What decides the training after the search decides whether a command is the same, too.
@@ -60,8 +60,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _final_recipe(options: argparse.Namespace) -> Recipe:
     """Return the recipe of the final training, but for what the search finds."""
-    # --epochs is of the trials; without it, the recipe's own number is left.
-    recipe = chosen_recipe(argparse.Namespace(**vars(options) | {"epochs": None}))
+    recipe = whole_recipe(options)
     given = {key: getattr(options, f"final_{key}") for key in _FINAL}
     return recipe.replace(**{key: value for key, value in given.items() if value is not None})
 

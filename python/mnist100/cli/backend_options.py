@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mnist100.cli.errors import UsageError
-from mnist100.training import backends
+from mnist100.training import Recipe, backends
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +22,20 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen_backend(options: argparse.Namespace) -> backends.Native:
-    """Return the backend that the options ask for; ``--threads`` has been heeded before."""
-    return open_backend(options.backend or "native", options.device or "cpu")
+def chosen_backend(options: argparse.Namespace, recipe: Recipe | None = None) -> backends.Native:
+    """Return the backend that the options ask for; ``--threads`` has been heeded before. See `open_backend`."""
+    return open_backend(options.backend or "native", options.device or "cpu", recipe)
 
 
-def open_backend(name: str, device: str) -> backends.Native:
-    """Return the backend of these options' values."""
+def open_backend(name: str, device: str, recipe: Recipe | None) -> backends.Native:
+    """Return the backend of these options' values, which can train by the recipe if there is one."""
     if device != "cpu" and name == "numpy":
         raise UsageError(f"argument --device: got {device} with --backend numpy, wants cpu")
-    return backends.choose(name, device)
+    backend = backends.choose(name, device)
+    if recipe is None:
+        return backend
+    try:
+        backend.check(recipe)
+    except ValueError as error:
+        raise UsageError(f"argument --{error}") from None
+    return backend

@@ -17,6 +17,7 @@ from mnist100.cli.backend_options import chosen_backend
 from mnist100.cli.console import name_of, open_console, print_json, say, threads_in_use
 from mnist100.cli.errors import CommandError
 from mnist100.cli.inputs import count_pairs, dataset_name, load_splits
+from mnist100.cli.recipe_options import chosen_recipe
 from mnist100.cli.search_display import SearchDisplay, advice_line, best_line
 from mnist100.cli.search_endings import explained_search, how_to_go_on
 from mnist100.cli.search_options import Space
@@ -87,10 +88,10 @@ def search(
         On Ctrl-C or SIGTERM; the message says how to go on.
     """
     if not (out / folder.CONFIG).exists():
-        run_folder.check_folder(out)
+        run_folder.check_folder(out, resumable=False)
     if options.threads is not None:
         mnist100.set_num_threads(options.threads)
-    backend = chosen_backend(options)
+    backend = chosen_backend(options, recipe)
     console = open_console(json_output=options.json)
     source, splits = load_splits(console, options.dataset, options.dev_size, recipe)
     if splits.dev is None:
@@ -112,9 +113,15 @@ def search(
     return Found(console, source, splits, backend, out, ranked(results), best, seconds)
 
 
+def whole_recipe(options: argparse.Namespace) -> Recipe:
+    """Return the recipe of a training of its full length; ``--epochs`` is of the trials."""
+    return chosen_recipe(argparse.Namespace(**vars(options) | {"epochs": None}))
+
+
 def finish(options: argparse.Namespace, found: Found, space: Space) -> None:
     """Say what to do with a search's result, or print it."""
-    say(found.console, advice_line(found.source, found.out))
+    epochs = whole_recipe(options).epochs
+    say(found.console, advice_line(found.source, found.out, epochs, options.dev_size))
     if options.json:
         print_json(as_json(found, space, options))
 
@@ -176,6 +183,10 @@ class _Job:
             return Study(storage, facts, prune=prune)
         file = self.out / folder.STUDY
         is_new = not file.exists()
+        if is_new and (self.out / folder.SUMMARY).exists():
+            raise CommandError(
+                f"{file}: is missing, and {folder.SUMMARY} would be lost; bring it back, or give another --out"
+            )
         try:
             return Study(str(file), facts, prune=prune)
         except StudyError as error:

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> None:
         tensorboard.check_installed()
     if options.threads is not None:
         mnist100.set_num_threads(options.threads)
-    backend = open_backend(plan.backend, plan.device)
+    backend = open_backend(plan.backend, plan.device, plan.recipe)
     console = open_console(json_output=options.json)
     source, splits = load_splits(console, plan.dataset, plan.dev_size, plan.recipe)
     facts = run_facts(plan, source, splits, options.command)

@@ -70,7 +70,7 @@ def check_folder(out: Path, facts: Mapping[str, Any]) -> bool:
     """
     file = out / CONFIG
     if not file.exists():
-        run_folder.check_folder(out)
+        run_folder.check_folder(out, resumable=False)
         return False
     try:
         recorded = tomllib.loads(file.read_text(encoding="utf-8"))

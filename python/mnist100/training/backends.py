@@ -33,6 +33,19 @@ class Native:
         model.net = Sequential(model.net.layers)
         model.use(functional)
 
+    def check(self, recipe: Recipe) -> None:
+        """Make sure that a recipe can be trained.
+
+        Raises
+        ------
+        ValueError
+            If it wants a precision that this backend has not.
+        """
+        if recipe.precision != "fp32":
+            raise ValueError(
+                f"precision: got {recipe.precision} with the {self.name} backend on {self.device}, wants fp32"
+            )
+
     def inputs(
         self, model: Model, splits: Splits, recipe: Recipe, seed: int, repeats: int
     ) -> TrainingInputs:
@@ -41,12 +54,9 @@ class Native:
         Raises
         ------
         ValueError
-            If the recipe wants a precision that this backend has not.
+            As `check`.
         """
-        if recipe.precision != "fp32":
-            raise ValueError(
-                f"precision: got {recipe.precision} with the {self.name} backend on {self.device}, wants fp32"
-            )
+        self.check(recipe)
         return TrainingInputs(splits, recipe, seed, repeats, model.ops)
 
     def trainer(
@@ -78,6 +88,9 @@ class Cuda(Native):
         """Let a model compute on the GPU from now on."""
         super().place(model)
         model.net = DeviceNet(model.net.layers)
+
+    def check(self, recipe: Recipe) -> None:
+        """Accept every recipe."""
 
     def inputs(
         self, model: Model, splits: Splits, recipe: Recipe, seed: int, repeats: int

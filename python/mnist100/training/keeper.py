@@ -77,7 +77,7 @@ class Keeper:
     def save_state(
         self, facts: Mapping[str, Any], trainer: Trainer, tally: Tally, *, last: bool = False
     ) -> None:
-        """Write the history, then ``last.npz``: what stops in between repeats an epoch, no more.
+        """Write the history, then ``last.npz``, from which a run that is killed goes on.
 
         Of epochs that take less than a second, one a second, the last of the run, and `last`.
         """

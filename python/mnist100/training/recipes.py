@@ -55,7 +55,7 @@ def _are_stages(value: str) -> bool:
     )
 
 
-_POSITIVE = _number("a number above 0", lambda value: value > 0)
+_POSITIVE = _number("a finite number above 0", lambda value: value > 0)
 _NOT_NEGATIVE = _number("a number of at least 0", lambda value: value >= 0)
 _FRACTION = _number("a number of at least 0 and below 1", lambda value: 0 <= value < 1)
 

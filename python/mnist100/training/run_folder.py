@@ -28,8 +28,15 @@ def default_folder(model: str, parent: Path = Path("runs")) -> Path:
     return folder
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, *, resumable: bool = True) -> None:
     """Make sure that a run could be written into `folder`, without making anything.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    resumable
+        Whether the command that asks could go on with a run.
 
     Raises
     ------
@@ -41,7 +48,8 @@ def check_folder(folder: Path) -> None:
     for name in RUN_FILES:
         if (folder / name).exists():
             raise FileExistsError(
-                f"{folder}: already holds a run ({name}); give another --out, or go on with it: --resume"
+                f"{folder}: already holds a run ({name}); give another --out"
+                + (", or go on with it: --resume" if resumable else "")
             )
     check_writable(folder)
 
