@@ -8,7 +8,17 @@ import torch
 
 from cases import SAME, Block
 from mnist100 import _core
-from support import Array, assert_same, assert_sum_close, draws, gradients, oracle, tensor, whole
+from support import (
+    Array,
+    assert_same,
+    assert_sum_close,
+    assert_whole,
+    draws,
+    gradients,
+    oracle,
+    tensor,
+    whole,
+)
 
 BORDERS = [(0, 0), (1, 2)]
 
@@ -22,9 +32,19 @@ def inputs(s: Block, draw: type, dtype: type = np.float32) -> tuple[Array, Array
 
 
 def both_ways(
-    s: Block, x: Array, w: Array, b: Array | None, dy: Array, relu: bool, border: tuple[int, int]
+    s: Block,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    dy: Array,
+    relu: bool,
+    border: tuple[int, int],
+    whole: bool,
 ) -> tuple[Array, Array, Array, Array]:
-    """y, dx, dw, db; NCHW in and out, everything in between as the kernels have it."""
+    """y, dx, dw, db; NCHW in and out, everything in between as the kernels have it.
+
+    `whole`: that y is of whole numbers, and of those it decides which are above 0.
+    """
     inner = s.kernel[0] // 2, s.kernel[1] // 2
     padded = _core.pad_nhwc(x, inner)
     y = _core.conv_same(padded, w, b, relu, border)
@@ -33,7 +53,7 @@ def both_ways(
     assert not edges.any()
     gradient = _core.pad_nhwc(dy, border)
     gradient[:, : border[0]] = gradient[:, :, : border[1]] = np.nan  # ignored
-    kept = y if relu else None
+    kept = (np.rint(y) if whole else y) if relu else None
     dx, dw, db = _core.conv_same_backward(gradient, padded, kept, w, border, True)
     assert dx is not None
     none, *same = _core.conv_same_backward(gradient, padded, kept, w, border, False)
@@ -51,8 +71,8 @@ def test_equals_the_oracle(
     x, w, b = inputs(shape, whole)  # type: ignore[arg-type]
     dy = whole(shape.n, shape.oc, shape.h, shape.w, seed=2)
     for bias in (b, None):
-        expected = oracle(both_ways, shape, x, w, bias, dy, relu, border)
-        assert_same(both_ways(shape, x, w, bias, dy, relu, border), expected)
+        expected = oracle(both_ways, shape, x, w, bias, dy, relu, border, True)
+        assert_whole(both_ways(shape, x, w, bias, dy, relu, border, True), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -65,7 +85,7 @@ def test_agrees_with_pytorch(variant: str, shape: Block, relu: bool, dtype: type
     expected = torch.nn.functional.conv2d(tensors[0], tensors[1], tensors[2], padding=padding)
     expected = torch.relu(expected) if relu else expected
     dy = draws(shape.n, shape.oc, shape.h, shape.w, seed=2, dtype=dtype)
-    y, *found = both_ways(shape, *arrays, dy, relu, (1, 1))
+    y, *found = both_ways(shape, *arrays, dy, relu, (1, 1), False)
     taps = shape.kernel[0] * shape.kernel[1]
     assert_sum_close(y, expected, shape.c * taps + 1)
     pixels = shape.n * shape.h * shape.w
@@ -90,6 +110,6 @@ def test_what_is_not_finite_stays_what_it_is(variant: str, odd: float) -> None:
     x, w, b = inputs(shape, whole)  # type: ignore[arg-type]
     dy = whole(shape.n, shape.oc, shape.h, shape.w, seed=2)
     x[1, 3, 2, 4] = dy[1, 5, 3, 8] = odd
-    expected = oracle(both_ways, shape, x, w, b, dy, False, (1, 1))
+    expected = oracle(both_ways, shape, x, w, b, dy, False, (1, 1), True)
     assert not any(np.isfinite(one).all() for one in expected)
-    assert_same(both_ways(shape, x, w, b, dy, False, (1, 1)), expected)
+    assert_whole(both_ways(shape, x, w, b, dy, False, (1, 1), True), expected)

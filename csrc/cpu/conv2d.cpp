@@ -45,7 +45,7 @@ void same_conv2d(const Conv2dShape& s, const float* x, const float* w, const flo
     float* from = weights + plan.floats() + worker * worker_size;
     float* to = from + in_size;
     pad_sample(in, x + n * s.c * s.h * s.w, from);
-    plan.run(from, to, to + out_size);
+    plan.run(1, from, to, to + out_size);
     unpad_sample(out, to, y + n * s.oc * s.h * s.w);
   });
 }
@@ -72,7 +72,7 @@ void same_conv2d_backward(const Conv2dShape& s, const float* dy, const float* x,
         if (dw) weight_gradient(in, out, image, d, dw_part);
         for (int64_t o = 0; db && o < s.oc; ++o) db_part[o] += sum_of(s.h * s.w, dy_n + o * s.h * s.w);
         if (!dx) return;
-        flipped.run(d, image, d + out_size);
+        flipped.run(1, d, image, d + out_size);
         unpad_sample(plain, image, dx + n * s.c * s.h * s.w);
       });
   if (dw) write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * s.oc, s.oc, dw);

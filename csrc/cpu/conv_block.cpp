@@ -106,13 +106,27 @@ bool direct_row(const Correlation& f, int64_t windows, const float* x, int64_t x
   return !is_spoilt(spoilt);
 }
 
-bool winograd_row(const Winograd& f, int64_t windows, const float* x, int64_t x_row, const PooledRow& row,
+// A window of a pooled row.
+struct RowPlace {
+  const float* patch;
+  int64_t window;
+};
+
+bool winograd_row(const Winograd<F2>& f, int64_t windows, const float* x, int64_t x_row, const PooledRow& row,
                   float* block) {
-  int64_t column = -2;
+  int64_t window = -1;
   return winograd(
-      f, windows, x, x_row, block, [&]() MNIST100_LAMBDA_INLINE { return Corner{0, column += 2}; },
-      [&](Corner at, int64_t first, const Window& w)
-          MNIST100_LAMBDA_INLINE { pool_window(row, at.x / 2, first, w); });
+      f, windows, x_row, block,
+      [&]() MNIST100_LAMBDA_INLINE {
+        ++window;
+        return RowPlace{x + 2 * window * f.c, window};
+      },
+      [&](const RowPlace& at, int64_t first, const float* products, int64_t place, Vec& spoilt)
+          MNIST100_LAMBDA_INLINE {
+            const Results<F2> r(products, place);
+            r.add_to(spoilt);
+            pool_window(row, at.window, first, {r.at[0][0], r.at[0][1], r.at[1][0], r.at[1][1]});
+          });
 }
 
 // The slow way, which keeps every NaN and infinity where it belongs.
@@ -133,9 +147,9 @@ void conv_block(const ConvBlockShape& s, const float* x, const float* w, const f
   const bool single = s.kh == 3 && s.kw == 3 && s.c == 1;
   Correlation f = {s.c, ocp, s.kh, s.kw, nullptr, nullptr, false};
   const int64_t packed_size = round_up(ocp * f.taps() + ocp, 16);
-  const int64_t transformed_size = transformed ? Winograd::weights_size(s.c, ocp) : 0;
+  const int64_t transformed_size = transformed ? Winograd<F2>::weights_size(s.c, ocp) : 0;
   const int64_t worker_size =
-      round_up(max_of(4 * s.pw() * ocp, transformed ? Winograd::scratch_size(s.c) : 0), 16);
+      round_up(max_of(4 * s.pw() * ocp, transformed ? Winograd<F2>::scratch_size(s.c) : 0), 16);
   float* packed = static_cast<float*>(
       scratch(sizeof(float) * static_cast<size_t>(packed_size + transformed_size + threads * worker_size)));
   float* bias = packed + ocp * f.taps();
@@ -146,8 +160,8 @@ void conv_block(const ConvBlockShape& s, const float* x, const float* w, const f
   for (int64_t o = 0; o < ocp; ++o) bias[o] = o < s.oc ? b[o] : 0;
   f.weights = packed;
   f.bias = bias;
-  const Winograd g = {s.c, ocp, packed + packed_size, bias};
-  if (transformed) transform_weights(f, packed, packed + packed_size);
+  const Winograd<F2> g = {s.c, ocp, packed + packed_size, bias};
+  if (transformed) transform_weights<F2>(f, packed, packed + packed_size);
   const int64_t x_row = s.x().row();
   parallel_for(s.n, threads, [&](int64_t n, int worker) {
     float* block = workers + worker * worker_size;

@@ -63,7 +63,7 @@ void dense_backward(const ConvBlockShape& s, const float* dy, const float* x, co
     const int64_t at_y = n * s.y().sample();
     scatter(dy + at_y, y + at_y, argmax + n * s.ph() * s.pw() * s.oc, d_sample, db);
     weight_gradient(s.x(), d, x + n * s.x().sample(), d_sample, dw);
-    if (out.dx) flipped.run(d_sample, out.dx + n * s.x().sample(), d_sample + round_up(d.sample(), 16));
+    if (out.dx) flipped.run(1, d_sample, out.dx + n * s.x().sample(), d_sample + round_up(d.sample(), 16));
   });
   write_weight_gradient(s.oc, s.c, s.kh * s.kw, sums, 1, s.c * ocp, ocp, out.dw);
   __builtin_memcpy(out.db, sums + parts.weights, sizeof(float) * static_cast<size_t>(s.oc));
