@@ -57,6 +57,13 @@ def conv_block_of_whole_vectors() -> tuple[Any, ...]:
     return y, kept.argmax, *F.conv_block_backward(draws(*y.shape, seed=1), kept)
 
 
+def conv_same_by_windows() -> tuple[Any, ...]:
+    x, w = draws(N, 10, 9, 16), draws(32, 16, 3, 3)
+    x[2, 3, 4, 5] = np.nan  # what is done together is done again together
+    y = _core.conv_same(x, w, None, False, (1, 1))
+    return y, *_core.conv_same_backward(y, x, None, w, (1, 1), True)
+
+
 def conv2d() -> tuple[Any, ...]:
     x, w = draws(N, 3, 9, 8), draws(5, 3, 3, 2)
     y = F.conv2d(x, w, draws(5), 2, 1)
@@ -131,6 +138,7 @@ OPERATIONS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "conv_block": conv_block,
     "conv_block, sparse": conv_block_of_whole_vectors,
     "conv_same": conv_same,
+    "conv_same by windows": conv_same_by_windows,
     "batch_norm": batch_norm,
     "halves": halves,
     "conv2d": conv2d,

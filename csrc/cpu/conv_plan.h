@@ -70,12 +70,14 @@ struct ConvPlan {
     return round_up(max_of(in.w * direct.oc, places() * kWindows * (direct.c + kCols)), 16);
   }
 
-  // Samples to run at once, of n: so many that their windows are nearly a whole number of tiles.
-  int64_t samples_at_once(int64_t n, int threads) const {
+  // Samples to run at once, of n: so many that their windows are nearly a whole number of tiles, in 16 groups
+  // at least. It depends on the shape alone, as those with a result that is not finite are done again
+  // together.
+  int64_t samples_at_once(int64_t n) const {
     constexpr int64_t kMost = 8;
     const int64_t each =
         windows == Windows::kLarge ? WindowWalk<F4>::count(in.h, in.w) : WindowWalk<F2>::count(in.h, in.w);
-    const int64_t most = windows == Windows::kNone ? 1 : min_of(kMost, n / (4 * threads));
+    const int64_t most = windows == Windows::kNone ? 1 : min_of(kMost, n / 16);
     for (int64_t samples = 1; samples <= most; ++samples)
       if (10 * samples * each >= 9 * kWindows * ceil_div(samples * each, kWindows)) return samples;
     return max_of(1, most);

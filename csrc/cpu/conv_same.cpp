@@ -50,7 +50,7 @@ struct Backward {
     ConvPlan flipped = input_gradient(d, s.x(), s.kh, s.kw);
     const Partials parts = transformed ? Partials(s.n, winograd.sums(), ocp, winograd.chunks(s.n))
                                        : Partials(s.n, s.kh * s.kw * s.c * ocp, ocp);
-    const int64_t together = dx ? flipped.samples_at_once(s.n, threads) : 1;
+    const int64_t together = dx ? flipped.samples_at_once(s.n) : 1;
     const int64_t d_size = round_up(together * d.sample(), 16);
     const int64_t flipped_size = dx ? flipped.worker_floats() : 0;
     const int64_t worker_size = d_size + flipped_size + (transformed ? winograd.scratch_floats() : 0);
@@ -102,7 +102,7 @@ void conv_same(const ConvSameShape& s, const float* x, const float* w, const flo
   plan.pack(weights, [&](int64_t o, int64_t c, int64_t ky, int64_t kx) {
     return o < s.oc ? w[((o * s.c + c) * s.kh + ky) * s.kw + kx] : 0.0f;
   });
-  const int64_t together = plan.samples_at_once(s.n, threads);
+  const int64_t together = plan.samples_at_once(s.n);
   parallel_for(ceil_div(s.n, together), threads, [&](int64_t group, int worker) {
     const int64_t first = group * together, count = min_of(together, s.n - first);
     float* to = y + first * s.y().sample();
