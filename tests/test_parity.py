@@ -111,6 +111,10 @@ def batch(architecture: str, seed: int) -> tuple[Array, Array]:
 CLEAR = {"cnn": 59, "mlp": 59, "siamese": 41}
 
 
+# The first of the four batches of a loss trace: those in whose first steps nothing comes near a tie.
+FIRST = {"cnn": 0, "mlp": 0, "siamese": 12}
+
+
 def build(architecture: str, dropout: float = 0.0) -> Model:
     model = ARCHITECTURES[architecture](dropout=dropout, seed=2)
     for tensor_ in model.tensors():
@@ -194,7 +198,7 @@ def torch_trace(architecture: str, dropout: float) -> list[float]:
     optimizer = torch.optim.Adam(groups, lr=LR)
     losses = []
     for step in range(1, STEPS + 1):
-        x, labels = (tensor(a) for a in batch(architecture, step % 4))
+        x, labels = (tensor(a) for a in batch(architecture, FIRST[architecture] + step % 4))
         scales = [s.double() for s in scales_of(model, step)] if dropout else []
         logits = torch_logits(architecture, theirs, x.double(), scales)
         loss = torch.nn.functional.cross_entropy(logits, labels)
@@ -211,8 +215,10 @@ def torch_trace(architecture: str, dropout: float) -> list[float]:
 def test_loss_trace(variant: str, architecture: str, dropout: float) -> None:
     model = build(architecture, dropout)
     optimizer = Adam(model.parameters(), lr=LR, reg_lambda=REG)
+    first = FIRST[architecture]
     losses = [
-        train_step(model, optimizer, *batch(architecture, s % 4)) for s in range(1, STEPS + 1)
+        train_step(model, optimizer, *batch(architecture, first + s % 4))
+        for s in range(1, STEPS + 1)
     ]
     expected = torch_trace(architecture, dropout)
     assert losses[-1] < 0.6 * losses[0]
