@@ -1,5 +1,6 @@
-#include "conv_operands.cuh"
+#include "band_product.cuh"
 #include "ops.cuh"
+#include "single_gradient.cuh"
 
 namespace mnist100::cuda {
 namespace {
@@ -164,6 +165,11 @@ void conv_block(const ConvBlockShape& s, const float* x, const float* w, const f
     launch(single_channel_kernel, grid, dim3(kBlock), queue, PaddedSizes(s.x()), count, x, w, result);
     return;
   }
+  const WindowBand band(static_cast<int>(s.ph()), static_cast<int>(s.pw()), taps.x.width());
+  if (s.kh == 3 && s.kw == 3 &&
+      band_product(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc), x, band, TapWeights{taps, w},
+                   result, queue))
+    return;
   multiply<Tall>(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<WindowRows>(taps, windows, x),
                  Singly<TapWeights>{{taps, w}}, result, queue);
 }
@@ -183,6 +189,7 @@ void spread_pooled(const ConvBlockShape& s, const float* dy, const PooledPlaces&
 
 void pooled_weight_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,
                             const float* x, const uint8_t* argmax, float* dw, float* db, const Queue& queue) {
+  if (single_gradient(s, dy, places, x, argmax, dw, db, queue)) return;
   weight_gradient(s, PooledChannels{windows_of(s), places, static_cast<int>(s.oc), dy, argmax}, windows_of(s),
                   rows_of(s), x, dw, db, queue);
 }

@@ -186,6 +186,8 @@ struct DenseChannels {
   __device__ void finish(const Plain& raw, float (&x)[4]) const { raw.take(x); }
 };
 
+// kApart: from one row of four to the next.
+template <int kApart = 1>
 struct PaddedResult {
   PaddedSizes y;
   PixelRows pixel;
@@ -197,7 +199,7 @@ struct PaddedResult {
     MNIST100_UNROLL
     for (int r = 0; r < 4; ++r) {
       if (r >= rows) return;
-      const Pixel p = pixel(i + r);
+      const Pixel p = pixel(i + kApart * r);
       const float row[4] = {sums[0][r], sums[1][r], sums[2][r], sums[3][r]};
       store_row(to + y.at(p.n, p.y, p.x) + channel, aligned, channels, row);
     }

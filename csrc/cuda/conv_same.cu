@@ -1,11 +1,13 @@
-#include "conv_operands.cuh"
+#include "band_gradient.cuh"
+#include "band_product.cuh"
 #include "ops.cuh"
 
 namespace mnist100::cuda {
 namespace {
 
+template <int kApart = 1>
 struct SameResult {
-  PaddedResult to;
+  PaddedResult<kApart> to;
   const float* b;  // null: none
   bool relu;
   __device__ void operator()(int i, int rows, int o, int channels, const Sums& sums) const {
@@ -37,15 +39,25 @@ PixelRows pixels_of(const ConvSameShape& s) { return {static_cast<int>(s.h), sta
 
 int rows_of(const ConvSameShape& s) { return static_cast<int>(s.n * s.h * s.w); }
 
+bool is_3x3(const ConvSameShape& s) { return s.kh == 3 && s.kw == 3; }
+
+// The pixels of images of the sizes given, in bands.
+PixelBand band_of(const PaddedSizes& s) { return {s.h, s.w, s.width()}; }
+
 }  // namespace
 
 void conv_same(const ConvSameShape& s, const float* x, const float* w, const float* b, bool relu, float* y,
                const Queue& queue) {
   const Taps taps(PaddedSizes(s.x()), static_cast<int>(s.kh), static_cast<int>(s.kw));
   const PixelRows pixels = pixels_of(s);
-  multiply<Tall>(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<PixelRows>(taps, pixels, x),
-                 Singly<TapWeights>{{taps, w}},
-                 SameResult{PaddedResult(PaddedSizes(s.y()), pixels, y), b, relu}, queue);
+  const PaddedSizes ys(s.y());
+  const int oc = static_cast<int>(s.oc);
+  constexpr int kApart = PixelBand::kRowsApart;
+  if (is_3x3(s) && band_product(taps.x, static_cast<int>(s.n), oc, x, band_of(taps.x), TapWeights{taps, w},
+                                SameResult<kApart>{{ys, pixels, y}, b, relu}, queue))
+    return;
+  multiply<Tall>(rows_of(s), oc, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, x),
+                 Singly<TapWeights>{{taps, w}}, SameResult<>{{ys, pixels, y}, b, relu}, queue);
 }
 
 void spread_same(const ConvSameShape& s, const float* dy, const float* y, float* dense, cudaStream_t stream) {
@@ -59,13 +71,19 @@ void dense_input_gradient(const ConvSameShape& s, const float* dense, const floa
   const int oc = static_cast<int>(s.oc), c = static_cast<int>(s.c);
   const Taps taps(PaddedSizes(dense_of(s)), static_cast<int>(s.kh), static_cast<int>(s.kw));
   const PixelRows pixels = pixels_of(s);
+  const PaddedSizes xs(s.x());
+  const WeightsOfInput weights(w, c, oc, taps.kh * taps.kw);
+  constexpr int kApart = PixelBand::kRowsApart;
+  if (is_3x3(s) && band_product(taps.x, static_cast<int>(s.n), c, dense, band_of(taps.x), weights,
+                                PaddedResult<kApart>(xs, pixels, dx), queue))
+    return;
   multiply<Tall>(rows_of(s), c, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, dense),
-                 Singly<WeightsOfInput>{WeightsOfInput(w, c, oc, taps.kh * taps.kw)},
-                 PaddedResult(PaddedSizes(s.x()), pixels, dx), queue);
+                 Singly<WeightsOfInput>{weights}, PaddedResult<>(xs, pixels, dx), queue);
 }
 
 void dense_weight_gradient(const ConvSameShape& s, const float* dense, const float* x, float* dw, float* db,
                            const Queue& queue) {
+  if (band_gradient(s, dense, x, dw, db, queue)) return;
   weight_gradient(s, DenseChannels(dense_of(s), dense), pixels_of(s), rows_of(s), x, dw, db, queue);
 }
 

@@ -1,0 +1,87 @@
+// Bands of padded NHWC images in shared memory, as words of a tensor core format: whole rows of one image and
+// the rows above and below that a 3x3 kernel reaches. Each element is read and rounded once for all nine
+// taps.
+#pragma once
+
+#include "conv_operands.cuh"
+
+namespace mnist100::cuda {
+
+constexpr int kSharedWords = 48 * 1024 / 4;  // of a block, without asking for more
+
+// `size` words of zero.
+__device__ inline void clear_words(uint32_t* to, int size) {
+  for (int at = static_cast<int>(threadIdx.x); at < size; at += static_cast<int>(blockDim.x)) to[at] = 0;
+}
+
+// `pixels` pixels of kChannels, one after another at x -> words, `kStride` from pixel to pixel.
+template <class Format, int kChannels, int kStride>
+__device__ void load_pixels(const float* x, int pixels, uint32_t* to) {
+  constexpr int kQuads = kChannels / 4, kWords = 4 / Format::kOfWord, kAtOnce = 4;
+  static_assert(kStride % 2 == 0);  // pairs of words are stored
+  const int threads = static_cast<int>(blockDim.x), quads = pixels * kQuads;
+  for (int first = static_cast<int>(threadIdx.x); first < quads; first += kAtOnce * threads) {
+    float four[kAtOnce][4] = {};
+    MNIST100_UNROLL
+    for (int i = 0; i < kAtOnce; ++i)
+      if (first + i * threads < quads) load_quad(x + 4 * (first + i * threads), true, 4, four[i]);
+    MNIST100_UNROLL
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int quad = first + i * threads;
+      if (quad >= quads) continue;
+      uint32_t words[kWords];
+      MNIST100_UNROLL
+      for (int word = 0; word < kWords; ++word) {
+        float of_word[Format::kOfWord];
+        MNIST100_UNROLL
+        for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = four[i][word * Format::kOfWord + e];
+        words[word] = Format::word(of_word);
+      }
+      uint32_t* const at = to + quad / kQuads * kStride + quad % kQuads * kWords;
+      MNIST100_UNROLL
+      for (int word = 0; word < kWords; word += 2) {
+        const uint32_t pair[2] = {words[word], words[word + 1]};
+        store_words(at + word, pair);
+      }
+    }
+  }
+}
+
+// of[channel][word]: channels 2 * pair and 2 * pair + 1 of the pixels that words t and t + 4 of k are.
+template <class Format, int kStride>
+__device__ void load_pairs(const uint32_t* pixels, int pair, int t, uint32_t (&of)[2][2]) {
+  MNIST100_UNROLL
+  for (int half = 0; half < 2; ++half)
+    if constexpr (Format::kOfWord == 2) {
+      const uint32_t* const at = pixels + (2 * t + 8 * half) * kStride + pair;
+      const uint32_t first = at[0], second = at[kStride];
+      of[0][half] = (first & 0xffffu) | second << 16;
+      of[1][half] = first >> 16 | (second & 0xffff0000u);
+    } else {
+      const uint32_t* const at = pixels + (t + 4 * half) * kStride + 2 * pair;
+      of[0][half] = at[0];
+      of[1][half] = at[1];
+    }
+}
+
+// How images are cut into bands: `lines` of each, the last one shorter.
+struct Bands {
+  int lines_of_image, lines, bands;
+  Divisor by_bands;
+  Bands(int lines_of_image_, int most)
+      : lines_of_image(lines_of_image_),
+        lines(ceil_div(lines_of_image_, ceil_div(lines_of_image_, most))),
+        bands(ceil_div(lines_of_image_, lines)),
+        by_bands(bands) {}
+
+  struct Band {
+    int image, first, lines;
+  };
+  __device__ Band band(int i) const {
+    const int image = by_bands.quotient(i), first = (i - image * bands) * lines;
+    const int left = lines_of_image - first;
+    return {image, first, left < lines ? left : lines};
+  }
+};
+
+}  // namespace mnist100::cuda

@@ -1,0 +1,176 @@
+// A 3x3 convolution on tensor cores, stride 1 and "same" padding: rows of the product are pixels of a band of
+// an image (band.cuh), k runs over the nine taps, and fragments of every tap come from the band itself. For
+// the few channels of a small network; `multiply` is for all others.
+#pragma once
+
+#include "band.cuh"
+
+namespace mnist100::cuda {
+
+// Rows of the product by a warp's 32: lane group g has four. Lines are rows of the image, or pairs of rows.
+
+// The pixels of 2x2 windows: a lane group has the four of one.
+class WindowBand {
+ public:
+  static constexpr int kStep = 2;        // pixels from one row of a fragment to the next
+  static constexpr int kRowsOfLine = 2;  // of the image
+  static constexpr int kRowsApart = 1;   // of a lane group's rows, as results count them
+  WindowBand(int ph, int pw, int width) : lines_(ph), width_(width), by_(pw) {}
+  __host__ __device__ int lines() const { return lines_; }  // of an image
+  __host__ __device__ int rows(int lines) const { return 4 * lines * by_.by(); }
+  // Where row r of lane group g lies in the band: its first tap.
+  __device__ int at(int warp_row, int g, int r) const {
+    const int window = warp_row / 4 + g, line = by_.quotient(window);
+    return (2 * line + r / 2) * width_ + 2 * (window - line * by_.by()) + r % 2;
+  }
+  // The row of all images that a lane group's first is, `line` being the band's first of all images.
+  __device__ int row(int line, int warp_row, int g) const { return 4 * (line * by_.by() + warp_row / 4 + g); }
+  __device__ int count(int lines, int warp_row, int g) const {
+    return warp_row / 4 + g < lines * by_.by() ? 4 : 0;
+  }
+
+ private:
+  int lines_, width_;
+  Divisor by_;
+};
+
+// Pixels, row by row: a lane group has every eighth.
+class PixelBand {
+ public:
+  static constexpr int kStep = 1, kRowsOfLine = 1, kRowsApart = 8;
+  PixelBand(int h, int w, int width) : lines_(h), width_(width), by_(w) {}
+  __host__ __device__ int lines() const { return lines_; }
+  __host__ __device__ int rows(int lines) const { return lines * by_.by(); }
+  __device__ int at(int warp_row, int g, int r) const {
+    const int pixel = warp_row + kRowsApart * r + g, line = by_.quotient(pixel);
+    return line * width_ + pixel - line * by_.by();
+  }
+  __device__ int row(int line, int warp_row, int g) const { return line * by_.by() + warp_row + g; }
+  __device__ int count(int lines, int warp_row, int g) const {
+    const int left = lines * by_.by() - warp_row - g;
+    return left <= 0 ? 0 : left > 3 * kRowsApart ? 4 : (left + kRowsApart - 1) / kRowsApart;
+  }
+
+ private:
+  int lines_, width_;
+  Divisor by_;
+};
+
+template <class Format, int kChannels, int kColumns_, class ToRows>
+struct BandShape {
+  static constexpr int kColumns = kColumns_;
+  static constexpr int kWords = kChannels / Format::kOfWord;  // of a pixel
+  // Lane group g reads word t of pixel kStep * g: at kStep * kStride * g + t, where kStep * kStride is an odd
+  // multiple of four, which are 32 banks. So are those of the weights.
+  static constexpr int kStride = kWords + 4 / ToRows::kStep;
+  static constexpr int kDepth = 9 * kWords;
+  static constexpr int kStrideB = kDepth + 4;
+  static constexpr int kWordsOfB = kColumns * kStrideB;
+  static constexpr int kWordsOfBand = kSharedWords - kWordsOfB;
+  static_assert(kWords % kWordsOfMma == 0 && kStrideB % 8 == 4);
+
+  // Lines of a band at most, one row of the product for each thread; 0 if not one fits.
+  static int most_lines(const ToRows& rows, int width) {
+    const int fit = (kWordsOfBand / (width * kStride) - 2) / ToRows::kRowsOfLine;
+    const int busy = kBlock / rows.rows(1);
+    return fit < 1 ? 0 : busy < 1 ? 1 : fit < busy ? fit : busy;
+  }
+};
+
+// Block (band, columns). B is a functor (column, k) -> element, k = (ky, kx, c).
+template <class Format, class Shape, int kChannels, class ToRows, class B, class Result>
+__global__ void __launch_bounds__(kBlock)
+    band_product_kernel(Bands bands, int n, int height, int width, const float* x, ToRows rows, B b,
+                        Result result) {
+  constexpr int kTilesAcross = Shape::kColumns / 8, kStride = Shape::kStride;
+  alignas(16) __shared__ uint32_t band_words[Shape::kWordsOfBand];
+  alignas(16) __shared__ uint32_t bs[Shape::kWordsOfB];
+  const int column0 = static_cast<int>(blockIdx.y) * Shape::kColumns;
+  const Bands::Band band = bands.band(static_cast<int>(blockIdx.x));
+  const int top = band.image * height + ToRows::kRowsOfLine * band.first;
+  load_pixels<Format, kChannels, kStride>(x + top * width * kChannels,
+                                          (ToRows::kRowsOfLine * band.lines + 2) * width, band_words);
+  for (int at = static_cast<int>(threadIdx.x); at < Shape::kColumns * Shape::kDepth; at += kBlock) {
+    const int j = at / Shape::kDepth, word = at % Shape::kDepth;
+    float of_word[Format::kOfWord] = {};
+    if (column0 + j < n) MNIST100_UNROLL
+    for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = b(column0 + j, word * Format::kOfWord + e);
+    bs[fragment_column(j) * Shape::kStrideB + word] = Format::word(of_word);
+  }
+  __syncthreads();
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, g = static_cast<int>(threadIdx.x) % kWarp / 4;
+  const int t = static_cast<int>(threadIdx.x) % 4;
+  for (int warp_row = warp * kWarpRows; warp_row < rows.rows(band.lines); warp_row += kBlock) {
+    const int count = rows.count(band.lines, warp_row, g);
+    int at[4];  // rows that are none are the first
+    MNIST100_UNROLL
+    for (int r = 0; r < 4; ++r) at[r] = (r < count ? rows.at(warp_row, g, r) : 0) * kStride + t;
+    float sums[2][kTilesAcross][4] = {};
+    for (int ky = 0; ky < 3; ++ky) MNIST100_UNROLL
+    for (int kx = 0; kx < 3; ++kx) MNIST100_UNROLL
+    for (int step = 0; step < Shape::kWords; step += kWordsOfMma) {
+      const int behind = (ky * width + kx) * kStride + step;
+      const uint32_t* const right_at = bs + g * Shape::kStrideB + (3 * ky + kx) * Shape::kWords + step + t;
+      uint32_t left[2][4], right[kTilesAcross][2];
+      MNIST100_UNROLL
+      for (int r = 0; r < 2; ++r) MNIST100_UNROLL
+      for (int i = 0; i < 4; ++i) left[r][i] = band_words[at[2 * r + i % 2] + behind + i / 2 * 4];
+      MNIST100_UNROLL
+      for (int c = 0; c < kTilesAcross; ++c) MNIST100_UNROLL
+      for (int i = 0; i < 2; ++i) right[c][i] = right_at[8 * c * Shape::kStrideB + i * 4];
+      MNIST100_UNROLL
+      for (int r = 0; r < 2; ++r) MNIST100_UNROLL
+      for (int c = 0; c < kTilesAcross; ++c) mma<Format>(left[r], right[c], sums[r][c]);
+    }
+    if (count == 0) continue;
+    const int i = rows.row(band.image * bands.lines_of_image + band.first, warp_row, g);
+    MNIST100_UNROLL
+    for (int q = 0; q < kTilesAcross / 2; ++q) {
+      const int j = column0 + 16 * q + 4 * t;
+      Sums four;
+      MNIST100_UNROLL
+      for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+      for (int r = 0; r < 4; ++r) four[c][r] = sums[r / 2][2 * q + c % 2][r % 2 * 2 + c / 2];
+      if (j < n) result(i, count, j, n - j < 4 ? n - j : 4, four);
+    }
+  }
+}
+
+template <class Format, int kChannels, int kColumns, class ToRows, class B, class Result>
+bool band_product_of(const PaddedSizes& s, int images, int n, const float* x, const ToRows& rows, const B& b,
+                     const Result& result, cudaStream_t stream) {
+  using Shape = BandShape<Format, kChannels, kColumns, ToRows>;
+  const int most = rows.rows(rows.lines()) == 0 ? 0 : Shape::most_lines(rows, s.width());
+  if (most == 0) return false;
+  const Bands bands(rows.lines(), most);
+  const dim3 grid(static_cast<unsigned>(images) * static_cast<unsigned>(bands.bands),
+                  static_cast<unsigned>(ceil_div(n, kColumns)));
+  launch(band_product_kernel<Format, Shape, kChannels, ToRows, B, Result>, grid, dim3(kBlock), stream, bands,
+         n, s.height(), s.width(), x, rows, b, result);
+  return true;
+}
+
+template <class Format, int kChannels, class ToRows, class B, class Result>
+bool band_product_in(const PaddedSizes& s, int images, int n, const float* x, const ToRows& rows, const B& b,
+                     const Result& result, cudaStream_t stream) {
+  // 32 columns of weights leave room for a band where a pixel has up to 16 words.
+  if constexpr (kChannels / Format::kOfWord <= 16)
+    if (n > 16) return band_product_of<Format, kChannels, 32>(s, images, n, x, rows, b, result, stream);
+  return band_product_of<Format, kChannels, 16>(s, images, n, x, rows, b, result, stream);
+}
+
+// The product of the taps of images of sizes `s` with B, if there is such a kernel; else false, and nothing
+// is done.
+template <class ToRows, class B, class Result>
+bool band_product(const PaddedSizes& s, int images, int n, const float* x, const ToRows& rows, const B& b,
+                  const Result& result, const Queue& queue) {
+  if (queue.precision == Precision::kFp32 || s.bh != 1 || s.bw != 1 || !is_aligned(x)) return false;
+  const bool bf16 = queue.precision == Precision::kBf16;
+  const auto with = [&]<int kChannels>() {
+    return bf16 ? band_product_in<Bf16, kChannels>(s, images, n, x, rows, b, result, queue.stream)
+                : band_product_in<Tf32, kChannels>(s, images, n, x, rows, b, result, queue.stream);
+  };
+  return s.c == 16 ? with.template operator()<16>() : s.c == 32 ? with.template operator()<32>() : false;
+}
+
+}  // namespace mnist100::cuda

@@ -1,0 +1,176 @@
+// The gradient of the weights of a 3x3 conv block with one input channel, on tensor cores: rows of the
+// product are the nine taps and the bias, columns output channels, and k runs over the pixels of bands
+// (band.cuh). The gradient before the pool is spread out in shared memory alone.
+#pragma once
+
+#include "band.cuh"
+
+namespace mnist100::cuda {
+
+template <class Format>
+struct SingleShape {
+  static constexpr int kColumns = 16;
+  static constexpr int kPixels = kWordsOfMma * Format::kOfWord;      // of an mma
+  static constexpr int kStrideD = (kColumns + 8) / Format::kOfWord;  // as in GradientShape
+  static constexpr int kWarps = kBlock / kWarp, kSums = kColumns / 8 * 4;
+
+  // A line is a pair of rows, as a row of windows is. Taps of the last mma lie in the band.
+  __host__ __device__ static int words_of_x(int lines, int width) {
+    return (2 * lines + 2) * width + kPixels + 2;
+  }
+  __host__ __device__ static int words_of_d(int lines, int width) {
+    return (2 * lines * width + kPixels) * kStrideD;
+  }
+  static int most_lines(int width) {
+    int lines = 0;
+    while (words_of_x(lines + 1, width) + 3 + words_of_d(lines + 1, width) <= kSharedWords) ++lines;
+    return lines;
+  }
+};
+
+// What reaches the result of a conv block before its pool.
+struct PooledGradients {
+  PooledPlaces places;
+  int ph, pw, channels;
+  Divisor by_pw;
+  const float* dy;
+  const uint8_t* argmax;
+  bool aligned;
+
+  // Spreads out that of 16 channels from `first_channel` on, of the windows of a band: whole rows, from the
+  // first pixel of the border on, which are zero beforehand.
+  template <class Format, int kStride>
+  __device__ void spread(const Bands::Band& band, int first_channel, int width, uint32_t* to) const {
+    constexpr int kQuads = 4, kWords = 4 / Format::kOfWord;
+    for (int at = static_cast<int>(threadIdx.x); at < band.lines * pw * kQuads; at += kBlock) {
+      const int window = at / kQuads, quad = at % kQuads, o = first_channel + 4 * quad;
+      const int line = by_pw.quotient(window), column = window - line * pw, y = band.first + line;
+      const int in_dy = places.at(band.image, y, column, o);
+      const int in_argmax = ((band.image * ph + y) * pw + column) * channels + o;
+      float gradient[4] = {};
+      if (aligned)
+        load_quad(dy + in_dy, true, 4, gradient);
+      else
+        MNIST100_UNROLL
+      for (int c = 0; c < 4; ++c) gradient[c] = dy[in_dy + c * places.channel];
+      MNIST100_UNROLL
+      for (int place = 0; place < 4; ++place) {
+        uint32_t* const pixel =
+            to + ((2 * line + place / 2) * width + 1 + 2 * column + place % 2) * kStride + kWords * quad;
+        MNIST100_UNROLL
+        for (int word = 0; word < kWords; ++word) {
+          float of_word[Format::kOfWord];
+          MNIST100_UNROLL
+          for (int e = 0; e < Format::kOfWord; ++e) {
+            const int c = word * Format::kOfWord + e;
+            of_word[e] = argmax[in_argmax + c] == place ? gradient[c] : 0.0f;
+          }
+          pixel[word] = Format::word(of_word);
+        }
+      }
+    }
+  }
+};
+
+// Block (part of the bands, columns). The row behind the taps' is the bias's.
+template <class Format>
+__global__ void __launch_bounds__(kBlock)
+    single_gradient_kernel(Bands bands, int count, int height, int width, const float* x,
+                           PooledGradients gradients, PartialSums partial) {
+  using Shape = SingleShape<Format>;
+  constexpr int kPixels = Shape::kPixels, kStride = Shape::kStrideD, kAcross = Shape::kColumns / 8;
+  alignas(16) __shared__ uint32_t shared[kSharedWords];
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int g = lane / 4, t = lane % 4, column0 = static_cast<int>(blockIdx.y) * Shape::kColumns;
+  // Row g of a fragment is tap g. Row 8 is the last tap, row 9 the bias's; the others are none.
+  const int behind = g / 3 * width + g % 3 + Format::kOfWord * t;
+  const int last_behind = 2 * width + 2 + Format::kOfWord * t;
+  float ones[Format::kOfWord];
+  MNIST100_UNROLL
+  for (float& e : ones) e = 1.0f;
+  const uint32_t one = g == 1 ? Format::word(ones) : 0;
+  float sums[Shape::kSums] = {};  // [tile of columns][4]
+  for (int unit = static_cast<int>(blockIdx.x); unit < count; unit += static_cast<int>(gridDim.x)) {
+    const Bands::Band band = bands.band(unit);
+    uint32_t* const xs = shared;
+    uint32_t* const ds = shared + (Shape::words_of_x(band.lines, width) + 3) / 4 * 4;
+    const int pixels_of_x = (2 * band.lines + 2) * width, pixels = 2 * band.lines * width;
+    const float* const from = x + (band.image * height + 2 * band.first) * width;
+    __syncthreads();
+    clear_words(ds, Shape::words_of_d(band.lines, width));
+    // The word at a pixel is of it and, if there are two in a word, the next; the first is of the one before.
+    for (int at = static_cast<int>(threadIdx.x); at < Shape::words_of_x(band.lines, width); at += kBlock) {
+      float of_word[Format::kOfWord];
+      MNIST100_UNROLL
+      for (int e = 0; e < Format::kOfWord; ++e) {
+        const int pixel = at + e - 1;
+        of_word[e] = pixel >= 0 && pixel < pixels_of_x ? from[pixel] : 0.0f;
+      }
+      xs[at] = Format::word(of_word);
+    }
+    __syncthreads();
+    gradients.spread<Format, kStride>(band, column0, width, ds);
+    __syncthreads();
+    for (int pixel = warp * kPixels; pixel < pixels; pixel += Shape::kWarps * kPixels) {
+      const uint32_t* const row = xs + pixel + behind;
+      const uint32_t* const last = xs + pixel + last_behind;
+      constexpr int kHalf = 4 * Format::kOfWord;
+      const uint32_t left[4] = {row[0], g == 0 ? last[0] : one, row[kHalf], g == 0 ? last[kHalf] : one};
+      uint32_t of[2][2];
+      load_pairs<Format, kStride>(ds + pixel * kStride, g, t, of);
+      MNIST100_UNROLL
+      for (int c = 0; c < kAcross; ++c)
+        mma<Format>(left, of[c], *reinterpret_cast<float (*)[4]>(sums + 4 * c));
+    }
+  }
+  __syncthreads();
+  add_groups<Shape::kWarps>(warp, lane, kWarp, reinterpret_cast<float*>(shared), sums);
+  if (warp > 0) return;
+  MNIST100_UNROLL
+  for (int c = 0; c < kAcross; ++c) MNIST100_UNROLL
+  for (int side = 0; side < 2; ++side) {
+    const int column = column0 + 4 * t + 2 * side + c;
+    float* const to = partial.at + (static_cast<int64_t>(blockIdx.x) * partial.n + column) * partial.m4;
+    to[g] = sums[4 * c + side];
+    if (g < 4) to[8 + g] = sums[4 * c + 2 + side];
+  }
+}
+
+template <class Format>
+bool single_gradient_in(const ConvBlockShape& s, const PooledGradients& gradients, const float* x, float* dw,
+                        float* db, cudaStream_t stream) {
+  const PaddedSizes sizes(s.x());
+  const int most = SingleShape<Format>::most_lines(sizes.width()),
+            count_of_windows = gradients.ph * gradients.pw;
+  if (most == 0 || s.n * count_of_windows == 0) return false;
+  const Bands bands(gradients.ph, most);
+  const int count = static_cast<int>(s.n) * bands.bands,
+            parts = count < kWantedBlocks ? count : kWantedBlocks;
+  constexpr int kTaps = 9, kRows = kTaps + 1, kQuads = (kRows + 3) / 4;
+  const int oc = static_cast<int>(s.oc);
+  Buffer<float> sums(int64_t{parts} * oc * kQuads * 4, stream);
+  const PartialSums partial{sums.get(), kQuads * 4, oc};
+  launch(single_gradient_kernel<Format>,
+         dim3(static_cast<unsigned>(parts), static_cast<unsigned>(oc / SingleShape<Format>::kColumns)),
+         dim3(kBlock), stream, bands, count, sizes.height(), sizes.width(), x, gradients, partial);
+  const int blocks = kQuads * oc / 4;
+  launch(add_parts<TapWeightsResult>, dim3(static_cast<unsigned>(ceil_div(blocks, kSummed))), dim3(kBlock),
+         stream, kRows, kQuads, blocks, parts, partial, TapWeightsResult{Taps(sizes, 3, 3), dw, db});
+  return true;
+}
+
+// The gradients of weights and bias if there is such a kernel; else false, and nothing is done. argmax has
+// the dead marked.
+inline bool single_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,
+                            const float* x, const uint8_t* argmax, float* dw, float* db, const Queue& queue) {
+  const bool fits = s.c == 1 && s.kh == 3 && s.kw == 3 && s.oc % 16 == 0;
+  if (queue.precision == Precision::kFp32 || !fits) return false;
+  const int ph = static_cast<int>(s.ph()), pw = static_cast<int>(s.pw());
+  const PooledGradients gradients = {places,      ph, pw,     static_cast<int>(s.oc),
+                                     Divisor(pw), dy, argmax, places.is_in_fours() && is_aligned(dy)};
+  return queue.precision == Precision::kBf16
+             ? single_gradient_in<Bf16>(s, gradients, x, dw, db, queue.stream)
+             : single_gradient_in<Tf32>(s, gradients, x, dw, db, queue.stream);
+}
+
+}  // namespace mnist100::cuda
