@@ -5,11 +5,13 @@ namespace mnist100::cuda {
 namespace {
 
 __global__ void relu_kernel(int size, const float* x, float* y) {
+  await_previous();
   const int i = element();
   if (i < size) y[i] = relu_of(x[i]);
 }
 
 __global__ void relu_backward_kernel(int size, const float* dy, const float* y, float* dx) {
+  await_previous();
   const int i = element();
   if (i < size) dx[i] = y[i] > 0.0f ? dy[i] : 0.0f;
 }
@@ -17,6 +19,7 @@ __global__ void relu_backward_kernel(int size, const float* dy, const float* y, 
 // A thread a block of random bits: four elements.
 __global__ void dropout_kernel(int size, double threshold, float scale, Draws random, const float* x,
                                float* y, uint8_t* mask) {
+  await_previous();
   const int block = element();
   if (4 * static_cast<int64_t>(block) >= size) return;
   const Bits4 bits = philox(random.now(), kDropout, static_cast<uint64_t>(block));
@@ -30,6 +33,7 @@ __global__ void dropout_kernel(int size, double threshold, float scale, Draws ra
 
 __global__ void dropout_backward_kernel(int size, float scale, const float* dy, const uint8_t* mask,
                                         float* dx) {
+  await_previous();
   const int i = element();
   if (i < size) dx[i] = mask[i] ? dy[i] * scale : 0.0f;
 }

@@ -102,6 +102,7 @@ __device__ int64_t row_of(const BatchRows& rows, int i) {
 __global__ void __launch_bounds__(kBlock)
     input_kernel(InputParams p, Draws draws, const uint8_t* digits, const int32_t* pairs, BatchRows rows,
                  const float* mean, const float* inv_std, float* y, ImagePlaces places) {
+  await_previous();
   const Stream random = draws.now();
   __shared__ Affine affine[2];
   __shared__ Jitter jitter;

@@ -58,6 +58,7 @@ template <class Format, class Shape>
 __global__ void __launch_bounds__(kGradientThreads)
     band_gradient_kernel(Bands bands, int count, int width, const float* x, const float* dense, bool has_bias,
                          PartialSums partial) {
+  await_previous();
   constexpr int kDown = Shape::kTilesDown, kAcross = Shape::kTilesAcross, kPixels = Shape::kPixels;
   constexpr int kStrideX = Shape::kStrideX, kStrideD = Shape::kStrideD;
   alignas(16) __shared__ uint32_t shared[kSharedWords];

@@ -82,6 +82,7 @@ template <class Format, class Shape, int kChannels, class ToRows, class B, class
 __global__ void __launch_bounds__(kBlock)
     band_product_kernel(Bands bands, int n, int height, int width, const float* x, ToRows rows, B b,
                         Result result) {
+  await_previous();
   constexpr int kTilesAcross = Shape::kColumns / 8, kStride = Shape::kStride;
   alignas(16) __shared__ uint32_t band_words[Shape::kWordsOfBand];
   alignas(16) __shared__ uint32_t bs[Shape::kWordsOfB];

@@ -55,6 +55,7 @@ __device__ float scaled(const BatchNormParams<float>& p, int c, float x) {
 // A thread an element of y's interior.
 __global__ void normalise_kernel(PaddedSizes xs, PaddedSizes ys, bool pool, int size, const float* x,
                                  BatchNormParams<float> p, float* y, uint8_t* argmax) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = ys.interior(i);
@@ -114,6 +115,7 @@ struct GradientResult {
 // A thread an element of x's interior.
 __global__ void input_gradient_kernel(NormalisedGradient g, int size, double count, const double* sums,
                                       float* dx) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = g.xs.interior(i);

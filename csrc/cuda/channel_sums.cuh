@@ -17,6 +17,7 @@ constexpr int kPixelsOfPart = 2048;
 template <int N, class Term>
 __global__ void __launch_bounds__(kBlock)
     sum_parts(int channels, int pixels, int groups, Term term, double* parts) {
+  await_previous();
   __shared__ double shared[kRowsAtOnce][N][kWarp];
   const int lane = static_cast<int>(threadIdx.x) % kWarp, row = static_cast<int>(threadIdx.x) / kWarp;
   const int part = static_cast<int>(blockIdx.x) / groups, from = part * kPixelsOfPart;
@@ -40,6 +41,7 @@ __global__ void __launch_bounds__(kBlock)
 
 template <int N, class Finish>
 __global__ void finish_sums(int channels, int count, const double* parts, Finish finish) {
+  await_previous();
   const int channel = element();
   if (channel >= channels) return;
   Terms<N> sums = {};

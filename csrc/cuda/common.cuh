@@ -43,6 +43,30 @@ void check(cudaError_t status, const char* doing);
 
 inline int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
+// Has to be the first statement of every kernel: it may be started while the kernel before it in the stream
+// still runs (CUDA programming guide, "Programmatic dependent launch"), and waits here for its end. So the
+// time that a launch takes overlaps with work.
+__device__ inline void await_previous() {
+#if !defined(MNIST100_EMULATE) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
+#endif
+}
+
+#ifndef MNIST100_EMULATE
+// Whether the GPU in use can start a kernel before the one before it has ended: from compute capability 9.0
+// on.
+inline bool launches_early() {
+  static const bool can = [] {
+    int device = 0, major = 0;
+    check(cudaGetDevice(&device), "finding the GPU");
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking the GPU");
+    return major >= 9;
+  }();
+  return can;
+}
+#endif
+
 // Runs `kernel` on grid x block threads; an empty grid runs nothing.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, [[maybe_unused]] cudaStream_t stream,
@@ -56,6 +80,11 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, [[maybe_unused
   config.gridDim = grid;
   config.blockDim = block;
   config.stream = stream;
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = launches_early() ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "starting a kernel");
 #endif
 }

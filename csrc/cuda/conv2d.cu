@@ -80,6 +80,7 @@ struct MatrixResult {
 
 // A block a channel of dy (n,oc,plane).
 __global__ void channel_sums(int n, int oc, int plane, const float* dy, float* db) {
+  await_previous();
   const int o = static_cast<int>(blockIdx.x);
   float sum = 0;
   for (int at = static_cast<int>(threadIdx.x); at < n * plane; at += kBlock)

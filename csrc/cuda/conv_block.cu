@@ -92,6 +92,7 @@ struct PooledChannels {
 // A thread a channel of a window.
 __global__ void spread_kernel(WindowRows windows, PooledPlaces places, Divisor channels, PaddedSizes to,
                               int size, const float* dy, const uint8_t* argmax, float* dense) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const int window = channels.quotient(i), o = i - window * channels.by(), chosen = argmax[i];
@@ -104,6 +105,7 @@ __global__ void spread_kernel(WindowRows windows, PooledPlaces places, Divisor c
 
 // A thread an element of y's interior.
 __global__ void mark_kernel(PaddedSizes s, int size, const float* y, const uint8_t* argmax, uint8_t* marked) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = s.interior(i);
@@ -118,6 +120,7 @@ constexpr int kWindows = kBlock * 4 / kSingles;  // and windows
 __global__ void __launch_bounds__(kBlock)
     single_channel_kernel(PaddedSizes x_sizes, int count, const float* x, const float* w,
                           PooledResult result) {
+  await_previous();
   alignas(16) __shared__ float weights[9][kSingles];
   const int first = static_cast<int>(blockIdx.y) * kSingles;
   for (int at = static_cast<int>(threadIdx.x); at < 9 * kSingles; at += kBlock)

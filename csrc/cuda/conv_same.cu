@@ -28,6 +28,7 @@ struct SameResult {
 // A thread an element of y's interior.
 __global__ void spread_kernel(PaddedSizes ys, PaddedSizes to, int size, const float* dy, const float* y,
                               float* dense) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace p = ys.interior(i);

@@ -116,12 +116,14 @@ constexpr double kEps = 1e-5;      // EPS of mnist100.functional.normalisation
 constexpr float kMomentum = 0.1f;  // MOMENTUM of mnist100.batch_norm
 
 __global__ void invert_deviation(int channels, const float* var, float* inv_std) {
+  await_previous();
   const int c = element();
   if (c < channels) inv_std[c] = static_cast<float>(1.0 / sqrt(static_cast<double>(var[c]) + kEps));
 }
 
 // Towards the batch's statistics, the variance unbiased.
 __global__ void move_running(int channels, float unbiased, const float* of_batch, float* mean, float* var) {
+  await_previous();
   const int c = element();
   if (c >= channels) return;
   mean[c] += kMomentum * (of_batch[c] - mean[c]);

@@ -11,6 +11,7 @@ __device__ int64_t in_whole(const PaddedSizes& s, const PaddedPlace& at) {
 }
 
 __global__ void split_kernel(PaddedSizes s, int size, const float* x, float* y) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = s.place(i);
@@ -18,6 +19,7 @@ __global__ void split_kernel(PaddedSizes s, int size, const float* x, float* y) 
 }
 
 __global__ void join_kernel(PaddedSizes s, int size, const float* y, float* x) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = s.interior(i);
@@ -25,6 +27,7 @@ __global__ void join_kernel(PaddedSizes s, int size, const float* y, float* x) {
 }
 
 __global__ void pair_kernel(int size, int k, const float* scores, float* logits) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const float* left = scores + static_cast<int64_t>(i / (k * k)) * 2 * k;
@@ -33,6 +36,7 @@ __global__ void pair_kernel(int size, int k, const float* scores, float* logits)
 
 // A thread a score.
 __global__ void pair_backward_kernel(int size, int k, const float* dlogits, float* dscores) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const int half = i / k % 2, own = i % k;

@@ -6,6 +6,7 @@ namespace {
 
 // A thread an element of cols: neighbours in a row of cols read neighbours in a row of x.
 __global__ void im2col_kernel(Conv2dSizes s, int size, const float* x, float* cols) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   cols[i] = s.gathered(x, i / s.columns(), i % s.columns());
@@ -13,6 +14,7 @@ __global__ void im2col_kernel(Conv2dSizes s, int size, const float* x, float* co
 
 // A thread an element of dx, which adds the columns that hold it, in the order of the windows.
 __global__ void col2im_kernel(Conv2dSizes s, int size, const float* cols, float* dx) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const int ix = i % s.w, iy = i / s.w % s.h, c = i / (s.w * s.h) % s.c, n = i / (s.w * s.h * s.c);

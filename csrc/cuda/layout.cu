@@ -7,6 +7,7 @@ namespace {
 
 // A thread a place of y, the border too: neighbours write neighbours.
 __global__ void pad_kernel(PaddedSizes s, int size, const float* x, float* y) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = s.place(i);
@@ -14,6 +15,7 @@ __global__ void pad_kernel(PaddedSizes s, int size, const float* x, float* y) {
 }
 
 __global__ void unpad_kernel(PaddedSizes s, int size, const float* x, float* y) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const PaddedPlace at = s.plane_place(i);

@@ -25,6 +25,7 @@ __device__ float row_max(int lane, int classes, const float* row) {
 }
 
 __global__ void softmax_kernel(int n, int classes, const float* x, float* p) {
+  await_previous();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
   if (i >= n) return;
@@ -39,6 +40,7 @@ constexpr int kKept = 4;  // exponentials of a lane that are kept, of 128 classe
 
 __global__ void cross_entropy_kernel(int n, int classes, const float* logits, const int64_t* labels,
                                      float* dlogits, double* losses) {
+  await_previous();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
   if (i >= n) return;

@@ -23,6 +23,7 @@ struct PoolSizes {
 
 // A thread a window.
 __global__ void max_pool_kernel(PoolSizes s, int size, const float* x, float* y, int32_t* argmax) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const int ox = i % s.ow, oy = i / s.ow % s.oh;
@@ -47,6 +48,7 @@ __global__ void max_pool_kernel(PoolSizes s, int size, const float* x, float* y,
 // kBlock at a time, from shared memory.
 __global__ void __launch_bounds__(kBlock)
     max_pool_backward_kernel(PoolSizes s, const float* dy, const int32_t* argmax, float* dx, int32_t* valid) {
+  await_previous();
   __shared__ int places[kBlock];
   __shared__ float gradients[kBlock];
   const int self = static_cast<int>(threadIdx.x), windows = s.oh * s.ow, pixels = s.h * s.w;
@@ -68,7 +70,10 @@ __global__ void __launch_bounds__(kBlock)
   }
 }
 
-__global__ void set_to_one(int32_t* valid) { *valid = 1; }
+__global__ void set_to_one(int32_t* valid) {
+  await_previous();
+  *valid = 1;
+}
 
 }  // namespace
 

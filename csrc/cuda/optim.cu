@@ -6,6 +6,7 @@ namespace mnist100::cuda {
 namespace {
 
 __global__ void adam_kernel(int size, AdamFactors f, float* param, const float* grad, float* m, float* v) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   adam_element(f, grad[i], param[i], m[i], v[i]);
@@ -13,6 +14,7 @@ __global__ void adam_kernel(int size, AdamFactors f, float* param, const float* 
 
 __global__ void sgd_kernel(int size, float lr, float momentum, float l2, float* param, const float* grad,
                            float* velocity) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   const float v = momentum * velocity[i] + grad[i] + l2 * param[i];
@@ -21,6 +23,7 @@ __global__ void sgd_kernel(int size, float lr, float momentum, float l2, float* 
 }
 
 __global__ void ema_kernel(int size, float gain, float* average, const float* param) {
+  await_previous();
   const int i = element();
   if (i < size) average[i] += gain * (param[i] - average[i]);
 }

@@ -4,6 +4,7 @@ namespace mnist100::cuda {
 namespace {
 
 __global__ void fma_kernel(int size, int64_t rounds, float a, float b, float* y) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   float value = y[i];

@@ -53,6 +53,7 @@ __device__ void add_groups(int group, int place, int places, float* shared, floa
 template <class Shape, class A, class B, class Result>
 __global__ void __launch_bounds__(kBlock)
     product_kernel(int m, int n, int k, int across, int depth_of_part, A a, B b, Result result) {
+  await_previous();
   alignas(16) __shared__ float shared[Shape::kShared];
   float* const as = shared;
   float* const bs = shared + Shape::kDepth * Shape::kStrideA;
@@ -131,6 +132,7 @@ __device__ inline void add_warps(int place, float* shared, float (&sums)[16]) {
 template <class Result>
 __global__ void __launch_bounds__(kBlock)
     add_parts(int m, int quads, int count, int parts, PartialSums partial, Result result) {
+  await_previous();
   __shared__ float shared[(kAdders / kOfWarp - 1) * 16 * kSummed];
   const int place = static_cast<int>(threadIdx.x) % kSummed, adder = static_cast<int>(threadIdx.x) / kSummed;
   const int at = static_cast<int>(blockIdx.x) * kSummed + place;

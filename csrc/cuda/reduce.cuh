@@ -9,6 +9,7 @@ constexpr int kElementsOfPart = 16384;
 
 template <class Term>
 __global__ void __launch_bounds__(kBlock) sum_part(int size, Term term, double* parts) {
+  await_previous();
   const int from = static_cast<int>(blockIdx.x) * kElementsOfPart;
   const int to = from + kElementsOfPart < size ? from + kElementsOfPart : size;
   double sum = 0;
@@ -20,6 +21,7 @@ __global__ void __launch_bounds__(kBlock) sum_part(int size, Term term, double* 
 // One block.
 static __global__ void __launch_bounds__(kBlock)
     sum_of_parts(int count, double scale, const double* parts, double* result) {
+  await_previous();
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kBlock) sum += parts[i];
   sum = block_sum(sum);

@@ -16,6 +16,7 @@ struct Key {
 };
 
 __global__ void draw_keys(int size, int padded, Stream random, Key* keys) {
+  await_previous();
   const int i = element();
   if (i >= padded) return;
   const Bits4 bits = philox(random, kKeys, static_cast<uint64_t>(i));
@@ -36,12 +37,14 @@ __device__ void order_two(Key& low, Key& high, int place, int run) {
 __device__ int lower_place(int i, int apart) { return 2 * i - (i & (apart - 1)); }
 
 __global__ void merge_step(int run, int apart, Key* keys) {
+  await_previous();
   const int low = lower_place(element(), apart);
   order_two(keys[low], keys[low + apart], low, run);
 }
 
 // All steps within a tile of the merges to runs of first_run to last_run.
 __global__ void __launch_bounds__(kTile / 2) merge_tile(int first_run, int last_run, Key* keys) {
+  await_previous();
   __shared__ Key tile[kTile];
   const int self = static_cast<int>(threadIdx.x), from = static_cast<int>(blockIdx.x) * kTile;
   for (int i = self; i < kTile; i += kTile / 2) tile[i] = keys[from + i];
@@ -56,11 +59,13 @@ __global__ void __launch_bounds__(kTile / 2) merge_tile(int first_run, int last_
 }
 
 __global__ void write_order(int size, const Key* keys, int64_t* order) {
+  await_previous();
   const int i = element();
   if (i < size) order[i] = keys[i].number;
 }
 
 __global__ void write_pairs(int size, const int64_t* right, int32_t* pairs) {
+  await_previous();
   const int i = element();
   if (i >= size) return;
   pairs[2 * i] = i;

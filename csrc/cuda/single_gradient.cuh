@@ -77,6 +77,7 @@ template <class Format>
 __global__ void __launch_bounds__(kBlock)
     single_gradient_kernel(Bands bands, int count, int height, int width, const float* x,
                            PooledGradients gradients, PartialSums partial) {
+  await_previous();
   using Shape = SingleShape<Format>;
   constexpr int kPixels = Shape::kPixels, kStride = Shape::kStrideD, kAcross = Shape::kColumns / 8;
   alignas(16) __shared__ uint32_t shared[kSharedWords];

@@ -34,6 +34,7 @@ __device__ double update_four(const AdamFactors& f, float average_gain, int firs
 __global__ void __launch_bounds__(kBlock)
     update_kernel(int decaying, int learning, int all, float l2, const StepState* state,
                   const StepFactors* factors, TensorArrays t, double* squares) {
+  await_previous();
   const int first = element() * kOfThread;
   const StepFactors now = factors[state->step - 1];
   AdamFactors plain = now.adam, decayed = now.adam;
@@ -67,6 +68,7 @@ __device__ double sum_of(int64_t count, const double* terms) {
 __global__ void __launch_bounds__(kBlock)
     end_step_kernel(StepState* state, double lambda, int64_t n, const double* losses, int64_t parts,
                     const double* squares) {
+  await_previous();
   const double loss = sum_of(n, losses), weights = sum_of(parts, squares);
   if (threadIdx.x > 0) return;
   state->loss_sum += loss + lambda / 2 * weights;
@@ -76,6 +78,7 @@ __global__ void __launch_bounds__(kBlock)
 
 __global__ void __launch_bounds__(kBlock)
     correct_kernel(int n, int classes, const float* logits, const int64_t* labels, int64_t* correct) {
+  await_previous();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   int sum = 0;
   for (int i = static_cast<int>(threadIdx.x) / kWarp; i < n; i += kBlock / kWarp) {

@@ -54,6 +54,7 @@ __device__ void store_words(uint32_t* to, const uint32_t (&words)[kWords]) {
 template <class Format, class Shape, class A, class B, class Result>
 __global__ void __launch_bounds__(kBlock)
     tensor_product_kernel(int m, int n, int k, int across, int depth_of_part, A a, B b, Result result) {
+  await_previous();
   constexpr int kTilesAcross = Shape::kWarpColumns / 8, kStride = Shape::kStride;
   constexpr int kStrideB = Shape::template kStrideB<B::kQuadOfK>;
   constexpr int kDepth = Shape::kWords * Format::kOfWord;
