@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "graph.cuh"
@@ -15,6 +17,7 @@ namespace {
 
 constexpr int64_t kEvaluated = 1024;    // samples of a batch of an evaluation
 constexpr int64_t kOfStatistics = 256;  // and of the statistics
+constexpr int64_t kStepsOfGraph = 16;   // between two graphs a GPU does nothing for as long as a kernel takes
 
 void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   check(cudaMemcpyAsync(to, from, bytes, kind, stream), "copying arrays");
@@ -90,7 +93,7 @@ struct Engine::Parts {
 
   void make_pairs(int64_t epoch);
   void enqueue_step(int64_t n, bool augmented);
-  void take_step(int64_t n, bool augmented);
+  void take_steps(int64_t steps, int64_t n, bool augmented);
   const float* evaluate(int set, int64_t first, int64_t n, bool training_mode);
 
   OwnStream stream;
@@ -107,7 +110,9 @@ struct Engine::Parts {
   Kept<StepState> state;
   Kept<int64_t> order, labels, correct;
   std::vector<PairsOnDevice> sets;
-  std::map<std::pair<int64_t, bool>, std::unique_ptr<Graph>> graphs;  // by size and augmentation
+  std::set<std::pair<int64_t, bool>> known;  // sizes and augmentation of steps that have been taken
+  std::map<std::tuple<int64_t, int64_t, bool>, std::unique_ptr<Graph>>
+      graphs;  // by the arguments of take_steps
 };
 
 void Engine::Parts::make_pairs(int64_t epoch) {
@@ -141,19 +146,16 @@ void Engine::Parts::enqueue_step(int64_t n, bool augmented) {
   end_step(now, lambda, n, losses.get(), squares.size(), squares.get(), stream.at);
 }
 
-// The first step of a kind is taken as it is, and finds out how much memory a graph of it needs.
-void Engine::Parts::take_step(int64_t n, bool augmented) {
+// The first steps of a kind are taken as they are, and find out how much memory a graph of them needs.
+void Engine::Parts::take_steps(int64_t steps, int64_t n, bool augmented) {
   const Workspace::Use use(workspace);
-  const auto found = graphs.find({n, augmented});
-  if (found != graphs.end() && found->second) {
-    found->second->launch(stream.at);
-  } else if (found == graphs.end()) {
-    enqueue_step(n, augmented);
-    graphs[{n, augmented}] = nullptr;
-  } else {
-    found->second = std::make_unique<Graph>(stream.at, [&] { enqueue_step(n, augmented); });
-    found->second->launch(stream.at);
-  }
+  const auto enqueue = [&] {
+    for (int64_t i = 0; i < steps; ++i) enqueue_step(n, augmented);
+  };
+  if (known.insert({n, augmented}).second) return enqueue();
+  std::unique_ptr<Graph>& graph = graphs[{steps, n, augmented}];
+  if (!graph) graph = std::make_unique<Graph>(stream.at, enqueue);
+  graph->launch(stream.at);
 }
 
 // Leaves the labels in `labels`.
@@ -241,8 +243,12 @@ double Engine::train_epoch(int64_t epoch, int64_t first_step, int64_t steps_befo
   start.loss_sum = loss_sum;
   copy(p.state.get(), &start, sizeof start, cudaMemcpyHostToDevice, p.stream.at);
   p.make_pairs(epoch);
-  for (int64_t first = start.first; first < count; first += batch)
-    p.take_step(std::min(batch, count - first), augmented);
+  for (int64_t first = start.first; first < count;) {
+    const int64_t n = std::min(batch, count - first);
+    const int64_t steps = (count - first) / batch >= kStepsOfGraph ? kStepsOfGraph : 1;
+    p.take_steps(steps, n, augmented);
+    first += steps * n;
+  }
   copy(&start, p.state.get(), sizeof start, cudaMemcpyDeviceToHost, p.stream.at);
   p.wait();
   return start.loss_sum;
