@@ -94,7 +94,7 @@ __device__ float warped(const Affine& a, const float* field, const uint8_t* digi
 
 __device__ int64_t row_of(const BatchRows& rows, int i) {
   if (rows.samples) return rows.samples[i];
-  const int64_t place = (rows.first_at ? *rows.first_at : rows.first) + i;
+  const int64_t place = (rows.first_at ? *rows.first_at : 0) + rows.first + i;
   return rows.order ? rows.order[place] : place;
 }
 

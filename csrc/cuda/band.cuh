@@ -17,7 +17,7 @@ __device__ inline void clear_words(uint32_t* to, int size) {
 // `pixels` pixels of kChannels, one after another at x -> words, `kStride` from pixel to pixel.
 template <class Format, int kChannels, int kStride>
 __device__ void load_pixels(const float* x, int pixels, uint32_t* to) {
-  constexpr int kQuads = kChannels / 4, kWords = 4 / Format::kOfWord, kAtOnce = 4;
+  constexpr int kQuads = kChannels / 4, kWords = 4 / Format::kOfWord, kAtOnce = 8;
   static_assert(kStride % 2 == 0);  // pairs of words are stored
   const int threads = static_cast<int>(blockDim.x), quads = pixels * kQuads;
   for (int first = static_cast<int>(threadIdx.x); first < quads; first += kAtOnce * threads) {

@@ -10,7 +10,7 @@
 
 namespace mnist100::cuda {
 
-constexpr int kShares = 4;                             // warps that share the pixels of a band
+constexpr int kShares = 2;                             // warps that share the pixels of a band
 constexpr int kGradientThreads = 3 * kShares * kWarp;  // and the kernel's rows
 
 template <class Format, int kChannels_, int kColumns_>
@@ -55,7 +55,7 @@ __device__ void add_shares(int ky, int share, float* shared, float (&sums)[kSize
 
 // Block (part of the bands). The row behind those of the taps is the bias's, if `has_bias`.
 template <class Format, class Shape>
-__global__ void __launch_bounds__(kGradientThreads)
+__global__ void __launch_bounds__(kGradientThreads, 2)
     band_gradient_kernel(Bands bands, int count, int width, const float* x, const float* dense, bool has_bias,
                          PartialSums partial) {
   await_previous();
@@ -146,9 +146,7 @@ bool band_gradient_of(const ConvSameShape& s, const float* dense, const float* x
   const PartialSums partial{sums.get(), quads * 4, kColumns};
   launch(band_gradient_kernel<Format, Shape>, dim3(static_cast<unsigned>(parts)), dim3(kGradientThreads),
          stream, bands, count, sizes.width(), x, dense, db != nullptr, partial);
-  const int blocks = quads * kColumns / 4;
-  launch(add_parts<TapWeightsResult>, dim3(static_cast<unsigned>(ceil_div(blocks, kSummed))), dim3(kBlock),
-         stream, m, quads, blocks, parts, partial, TapWeightsResult{Taps(sizes, 3, 3), dw, db});
+  add_parts(m, parts, partial, TapWeightsResult{Taps(sizes, 3, 3), dw, db}, stream);
   return true;
 }
 

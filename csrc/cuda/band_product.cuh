@@ -56,6 +56,8 @@ class PixelBand {
   Divisor by_;
 };
 
+constexpr int kBandsOfSm = 4;  // blocks of a multiprocessor: their shared memory is 4 * 48 KiB
+
 template <class Format, int kChannels, int kColumns_, class ToRows>
 struct BandShape {
   static constexpr int kColumns = kColumns_;
@@ -79,7 +81,7 @@ struct BandShape {
 
 // Block (band, columns). B is a functor (column, k) -> element, k = (ky, kx, c).
 template <class Format, class Shape, int kChannels, class ToRows, class B, class Result>
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, kBandsOfSm)
     band_product_kernel(Bands bands, int n, int height, int width, const float* x, ToRows rows, B b,
                         Result result) {
   await_previous();
@@ -91,7 +93,11 @@ __global__ void __launch_bounds__(kBlock)
   const int top = band.image * height + ToRows::kRowsOfLine * band.first;
   load_pixels<Format, kChannels, kStride>(x + top * width * kChannels,
                                           (ToRows::kRowsOfLine * band.lines + 2) * width, band_words);
-  for (int at = static_cast<int>(threadIdx.x); at < Shape::kColumns * Shape::kDepth; at += kBlock) {
+  constexpr int kWeights = Shape::kColumns * Shape::kDepth;
+  MNIST100_UNROLL
+  for (int first = 0; first < kWeights; first += kBlock) {
+    const int at = first + static_cast<int>(threadIdx.x);
+    if (at >= kWeights) break;
     const int j = at / Shape::kDepth, word = at % Shape::kDepth;
     float of_word[Format::kOfWord] = {};
     if (column0 + j < n) MNIST100_UNROLL

@@ -11,9 +11,11 @@
 #ifdef MNIST100_EMULATE
 #include "emulation.h"
 #define MNIST100_UNROLL  // for speed alone
+#define MNIST100_UNROLL_8
 #else
 #include <cuda_runtime.h>
 #define MNIST100_UNROLL _Pragma("unroll")
+#define MNIST100_UNROLL_8 _Pragma("unroll 8")
 #endif
 
 #include "kernels.h"

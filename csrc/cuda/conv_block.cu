@@ -123,18 +123,21 @@ __global__ void __launch_bounds__(kBlock)
   await_previous();
   alignas(16) __shared__ float weights[9][kSingles];
   const int first = static_cast<int>(blockIdx.y) * kSingles;
+  const int window = static_cast<int>(blockIdx.x) * kWindows + static_cast<int>(threadIdx.x) / (kSingles / 4);
+  const int o = static_cast<int>(threadIdx.x) % (kSingles / 4) * 4, left = result.channels - first - o;
+  const bool is_one = window < count && left > 0;
+  float patch[4][4] = {};
+  if (is_one) {
+    const Pixel at = result.windows.window(4 * window);
+    const float* corner = x + x_sizes.at(at.n, 2 * at.y - 1, 2 * at.x - 1);
+    MNIST100_UNROLL
+    for (int row = 0; row < 4; ++row) MNIST100_UNROLL
+    for (int column = 0; column < 4; ++column) patch[row][column] = corner[row * x_sizes.width() + column];
+  }
   for (int at = static_cast<int>(threadIdx.x); at < 9 * kSingles; at += kBlock)
     weights[at % 9][at / 9] = first + at / 9 < result.channels ? w[first * 9 + at] : 0.0f;
   __syncthreads();
-  const int window = static_cast<int>(blockIdx.x) * kWindows + static_cast<int>(threadIdx.x) / (kSingles / 4);
-  const int o = static_cast<int>(threadIdx.x) % (kSingles / 4) * 4, left = result.channels - first - o;
-  if (window >= count || left <= 0) return;
-  const Pixel at = result.windows.window(4 * window);
-  const float* corner = x + x_sizes.at(at.n, 2 * at.y - 1, 2 * at.x - 1);
-  float patch[4][4];
-  MNIST100_UNROLL
-  for (int row = 0; row < 4; ++row) MNIST100_UNROLL
-  for (int column = 0; column < 4; ++column) patch[row][column] = corner[row * x_sizes.width() + column];
+  if (!is_one) return;
   Sums sums = {};
   MNIST100_UNROLL
   for (int tap = 0; tap < 9; ++tap) {

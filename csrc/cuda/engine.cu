@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <tuple>
@@ -84,7 +85,7 @@ struct Engine::Parts {
   }
 
   Pass evaluation_pass(int64_t n, bool training_mode) const {
-    return {n, evaluated.get(), nullptr, nullptr, training_mode, &state.get()->step, queue(), nullptr};
+    return {n, evaluated.get(), nullptr, nullptr, training_mode, {&state.get()->step}, queue(), nullptr, 0};
   }
 
   Queue queue() const { return {stream.at, training.precision}; }
@@ -92,7 +93,9 @@ struct Engine::Parts {
   void wait() { check(cudaStreamSynchronize(stream.at), "running the network"); }
 
   void make_pairs(int64_t epoch);
-  void enqueue_step(int64_t n, bool augmented);
+  void enqueue_input(int64_t i, int64_t n, bool augmented, cudaStream_t on);
+  void enqueue_step(int64_t i, int64_t n);
+  void enqueue_steps(int64_t steps, int64_t n, bool augmented);
   void take_steps(int64_t steps, int64_t n, bool augmented);
   const float* evaluate(int set, int64_t first, int64_t n, bool training_mode);
 
@@ -104,11 +107,12 @@ struct Engine::Parts {
   Workspace workspace;
   Network network;
   Branch branch;
+  std::optional<Update> update;
   Kept<float> values, grads, m, v, average, evaluated, mean, inv_std;
   Kept<StepFactors> factors;
   Kept<double> losses, squares;
   Kept<StepState> state;
-  Kept<int64_t> order, labels, correct;
+  Kept<int64_t> order, labels[2], correct;  // labels beside the network's inputs
   std::vector<PairsOnDevice> sets;
   std::set<std::pair<int64_t, bool>> known;  // sizes and augmentation of steps that have been taken
   std::map<std::tuple<int64_t, int64_t, bool>, std::unique_ptr<Graph>>
@@ -126,7 +130,8 @@ void Engine::Parts::make_pairs(int64_t epoch) {
   permutation(train.count, {training.shuffle_seed, step}, order.get(), stream.at);
 }
 
-void Engine::Parts::enqueue_step(int64_t n, bool augmented) {
+// Of the i-th step from the present state on.
+void Engine::Parts::enqueue_input(int64_t i, int64_t n, bool augmented, cudaStream_t on) {
   const PairsOnDevice& train = sets.at(0);
   StepState* const now = state.get();
   InputParams input = training.augmentation;
@@ -134,38 +139,57 @@ void Engine::Parts::enqueue_step(int64_t n, bool augmented) {
     input = {};
     input.clip = training.augmentation.clip;
   }
-  const BatchRows rows{nullptr, 0, &now->first, order.get(), train.labels.get(), labels.get()};
-  input_batch(n, input, {training.augmentation_seed, &now->epoch}, train.images.get(), train.pairs.get(),
-              rows, mean.get(), inv_std.get(), network.input(), network.input_places(), stream.at);
-  const Pass pass{n, values.get(), values.get(), grads.get(), true, &now->step, queue(), &branch};
+  const BatchRows rows{nullptr, i * n, &now->first, order.get(), train.labels.get(), labels[i % 2].get()};
+  input_batch(n, input, {training.augmentation_seed, {&now->epoch}}, train.images.get(), train.pairs.get(),
+              rows, mean.get(), inv_std.get(), network.input(static_cast<int>(i % 2)), network.input_places(),
+              on);
+}
+
+void Engine::Parts::enqueue_step(int64_t i, int64_t n) {
+  const StepNumber step{&state.get()->step, static_cast<uint64_t>(i)};
+  const int images = static_cast<int>(i % 2);
+  const Pass pass{n, values.get(), values.get(), grads.get(), true, step, queue(), &branch, images};
   const float* const logits = network.forward(pass);
-  cross_entropy_rows(n, network.classes(), logits, labels.get(), network.dlogits(), losses.get(), stream.at);
-  network.backward(pass);
-  const double lambda = training.adam.l2;
-  update_tensors(now, arrays(), lambda / static_cast<double>(n), factors.get(), squares.get(), stream.at);
-  end_step(now, lambda, n, losses.get(), squares.size(), squares.get(), stream.at);
+  cross_entropy_rows(n, network.classes(), logits, labels[images].get(), network.dlogits(),
+                     losses.get() + i * n, stream.at);
+  const double l2 = training.adam.l2 / static_cast<double>(n);
+  double* const squares_of_step = squares.get() + i * update->parts();
+  network.backward(pass, [&] {
+    branch.run(stream.at,
+               [&](cudaStream_t beside) { update->head(step, l2, factors.get(), squares_of_step, beside); });
+  });
+  update->rest(step, l2, factors.get(), squares_of_step, stream.at);
+}
+
+// The images of each step but the first are made beside the step before it.
+void Engine::Parts::enqueue_steps(int64_t steps, int64_t n, bool augmented) {
+  enqueue_input(0, n, augmented, stream.at);
+  for (int64_t i = 0; i < steps; ++i) {
+    if (i + 1 < steps)
+      branch.run(stream.at, [&](cudaStream_t beside) { enqueue_input(i + 1, n, augmented, beside); });
+    enqueue_step(i, n);
+  }
+  end_steps(state.get(), steps, training.adam.l2, n, losses.get(), update->parts(), squares.get(), stream.at);
 }
 
 // The first steps of a kind are taken as they are, and find out how much memory a graph of them needs.
 void Engine::Parts::take_steps(int64_t steps, int64_t n, bool augmented) {
   const Workspace::Use use(workspace);
-  const auto enqueue = [&] {
-    for (int64_t i = 0; i < steps; ++i) enqueue_step(n, augmented);
-  };
+  const auto enqueue = [&] { enqueue_steps(steps, n, augmented); };
   if (known.insert({n, augmented}).second) return enqueue();
   std::unique_ptr<Graph>& graph = graphs[{steps, n, augmented}];
   if (!graph) graph = std::make_unique<Graph>(stream.at, enqueue);
   graph->launch(stream.at);
 }
 
-// Leaves the labels in `labels`.
+// Leaves the labels in labels[0].
 const float* Engine::Parts::evaluate(int set, int64_t first, int64_t n, bool training_mode) {
   const PairsOnDevice& of = sets.at(static_cast<size_t>(set));
   InputParams input = {};
   input.clip = training.augmentation.clip;
-  const BatchRows rows{nullptr, first, nullptr, nullptr, of.labels.get(), labels.get()};
+  const BatchRows rows{nullptr, first, nullptr, nullptr, of.labels.get(), labels[0].get()};
   input_batch(n, input, Stream{0, 0}, of.images.get(), of.pairs.get(), rows, mean.get(), inv_std.get(),
-              network.input(), network.input_places(), stream.at);
+              network.input(0), network.input_places(), stream.at);
   return network.forward(evaluation_pass(n, training_mode));
 }
 
@@ -185,11 +209,12 @@ Engine::Engine(const std::vector<LayerSpec>& layers, const TrainingSpec& trainin
   const std::vector<StepFactors> factors =
       step_factors(training.adam, training.average_decay, training.rates);
   p.factors = on_device(factors.data(), static_cast<int64_t>(factors.size()), p.stream.at);
-  p.squares = Kept<double>(square_parts(p.arrays()));
+  p.update.emplace(p.arrays(), p.network.head());
+  p.squares = Kept<double>(kStepsOfGraph * p.update->parts());
   p.state = Kept<StepState>(1);
   const int64_t most = std::max(training.batch_size, kEvaluated);
-  p.losses = Kept<double>(most);
-  p.labels = Kept<int64_t>(most);
+  p.losses = Kept<double>(kStepsOfGraph * training.batch_size);
+  for (Kept<int64_t>& labels : p.labels) labels = Kept<int64_t>(most);
   p.correct = Kept<int64_t>(1);
   p.wait();
 }
@@ -288,7 +313,7 @@ DeviceArray Engine::logits(const DeviceArray& x) {
   DeviceArray found = empty_array({count, classes});
   for (int64_t first = 0; first < count; first += kEvaluated) {
     const int64_t n = std::min(kEvaluated, count - first);
-    p.network.put_input(n, x.data + first * kPixels, p.stream.at);
+    p.network.put_input(n, x.data + first * kPixels, 0, p.stream.at);
     const float* const logits = p.network.forward(p.evaluation_pass(n, false));
     copy(found.data + first * classes, logits, static_cast<size_t>(n * classes) * sizeof(float),
          cudaMemcpyDeviceToDevice, p.stream.at);
@@ -312,7 +337,7 @@ int64_t Engine::count_correct(int set) {
   for (int64_t first = 0; first < count; first += kEvaluated) {
     const int64_t n = std::min(kEvaluated, count - first);
     const float* const logits = p.evaluate(set, first, n, false);
-    add_correct(n, p.network.classes(), logits, p.labels.get(), p.correct.get(), p.stream.at);
+    add_correct(n, p.network.classes(), logits, p.labels[0].get(), p.correct.get(), p.stream.at);
   }
   int64_t correct = 0;
   copy(&correct, p.correct.get(), sizeof correct, cudaMemcpyDeviceToHost, p.stream.at);

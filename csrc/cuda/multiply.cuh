@@ -27,12 +27,11 @@ void multiply_by(Kernel kernel, int m, int n, int k, A a, B b, Result result, cu
     return;
   }
   if constexpr (kCutsDepth) {
-    const int quads = ceil_div(m, 4), count = quads * ceil_div(n, 4);
-    Buffer<float> sums(int64_t{parts} * n * quads * 4, stream);
-    const PartialSums partial{sums.get(), quads * 4, n};
+    const int m4 = ceil_div(m, 4) * 4;
+    Buffer<float> sums(int64_t{parts} * n * m4, stream);
+    const PartialSums partial{sums.get(), m4, n};
     launch(kernel(partial), grid, dim3(kBlock), stream, m, n, k, across, depth, a, b, partial);
-    launch(add_parts<Result>, dim3(static_cast<unsigned>(ceil_div(count, kSummed))), dim3(kBlock), stream, m,
-           quads, count, parts, partial, result);
+    add_parts(m, parts, partial, result, stream);
   }
 }
 
@@ -70,13 +69,24 @@ struct Square {  // anything else
   static constexpr bool kCutsDepth = true;
   using Threads = ThreadShape<64, 64>;
   using Warps = WarpShape<64, 64>;
+  using FewWarps = WarpShape<32, 32, 1>;
 };
+
+// Whether tiles of 64x64 would be so few, and k so short, that a product takes as long as its blocks wait for
+// memory, one tile of k after another: smaller ones have all of k at once, and are four times as many.
+inline bool is_small(int m, int n, int k) {
+  constexpr int kFewTiles = 32, kShort = 512;
+  return ceil_div(m, 64) * ceil_div(n, 64) <= kFewTiles && k <= kShort;
+}
 
 template <class Kind, class Format, class A, class B, class Result>
 void multiply_in(int m, int n, int k, A a, B b, Result result, cudaStream_t stream) {
-  if constexpr (requires { typename Kind::Warps; })
-    multiply_warps<Format, typename Kind::Warps, Kind::kCutsDepth>(m, n, k, a, b, result, stream);
-  else if (n <= 16)
+  if constexpr (requires { typename Kind::Warps; }) {
+    if (is_small(m, n, k))
+      multiply_warps<Format, typename Kind::FewWarps, false>(m, n, k, a, b, result, stream);
+    else
+      multiply_warps<Format, typename Kind::Warps, Kind::kCutsDepth>(m, n, k, a, b, result, stream);
+  } else if (n <= 16)
     multiply_warps<Format, typename Kind::Warps16, Kind::kCutsDepth>(m, n, k, a, b, result, stream);
   else
     multiply_warps<Format, typename Kind::Warps32, Kind::kCutsDepth>(m, n, k, a, b, result, stream);

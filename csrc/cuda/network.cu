@@ -1,5 +1,6 @@
 #include "network.cuh"
 
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -100,6 +101,8 @@ bool learns(Kind kind) {
          kind == Kind::kLinear || kind == Kind::kLinearBlock;
 }
 
+bool is_linear(Kind kind) { return kind == Kind::kLinear || kind == Kind::kLinearBlock; }
+
 // Layer i writes at once what the next one, which takes a border away, would make of its result.
 bool loses_border(const std::vector<LayerSpec>& layers, size_t i) {
   return layers[i].kind == Kind::kConvBlock && i + 1 < layers.size() && layers[i + 1].kind == Kind::kUnpad;
@@ -170,8 +173,9 @@ Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>
   size_t i = 0;
   if (layers[0].kind == Kind::kPad) input_ = output_of(layers[i++], kImage);  // the images come with a border
   Form form = input_;
-  outputs_.emplace_back(form.size(most));
+  for (Kept<float>& images : inputs_) images = Kept<float>(form.size(most));
   first_learning_ = layers.size();
+  bool has_head = false;
   for (; i < layers.size(); ++i) {
     const bool wants_dx = first_learning_ < layers_.size();
     if (learns(layers[i].kind) && first_learning_ == layers.size()) first_learning_ = layers_.size();
@@ -179,10 +183,20 @@ Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>
     const LayerSpec& layer = layers[i];
     Form next = output_of(layer, form);
     if (loses_border(layers, i)) next = output_of(layers[++i], next);
+    if (learns(layer.kind) && !is_linear(layer.kind)) has_head = false;
+    if (is_linear(layer.kind) && !has_head) {
+      has_head = true;
+      head_ = layers_.size();
+      head_begin_ = at.weight;
+    }
     layers_.push_back(make_layer(layer, form, next, at, most, wants_dx));
     gradients_.emplace_back(wants_dx ? form.size(most) : 0);
     form = next;
     outputs_.emplace_back(form.size(most));
+  }
+  if (!has_head || head_ <= first_learning_) {
+    head_ = layers_.size();
+    head_begin_ = std::numeric_limits<int64_t>::max();
   }
   classes_ = form.features();
   dlogits_ = Kept<float>(most * classes_);
@@ -193,21 +207,25 @@ ImagePlaces Network::input_places() const {
   return {static_cast<int>(s.at(0, 0, 0)), static_cast<int>(s.sample()), static_cast<int>(s.row())};
 }
 
-void Network::put_input(int64_t n, const float* x, cudaStream_t stream) const {
-  pad_nhwc(input_.padded(n), x, input(), stream);
+void Network::put_input(int64_t n, const float* x, int which, cudaStream_t stream) const {
+  pad_nhwc(input_.padded(n), x, input(which), stream);
 }
 
 const float* Network::forward(const Pass& pass) {
-  for (size_t i = 0; i < layers_.size(); ++i)
-    layers_[i]->forward(pass, outputs_[i].get(), outputs_[i + 1].get());
+  for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->forward(pass, result(pass, i), outputs_[i].get());
   return outputs_.back().get();
 }
 
-void Network::backward(const Pass& pass) {
+const float* Network::result(const Pass& pass, size_t i) const {
+  return i == 0 ? input(pass.images) : outputs_[i - 1].get();
+}
+
+void Network::backward(const Pass& pass, const std::function<void()>& after_head) {
   const float* dy = dlogits_.get();
   for (size_t i = layers_.size(); i-- > first_learning_;) {
     float* const dx = i > first_learning_ ? gradients_[i].get() : nullptr;
-    layers_[i]->backward(pass, dy, outputs_[i].get(), outputs_[i + 1].get(), dx);
+    layers_[i]->backward(pass, dy, result(pass, i), outputs_[i].get(), dx);
+    if (i == head_) after_head();
     dy = dx;
   }
   pass.branch->join(pass.stream);

@@ -1,6 +1,7 @@
 // A network whose activations and parameters lie in the GPU's memory.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -17,10 +18,11 @@ struct Pass {
   const float* values;
   float* buffers;  // null: in evaluation; else running statistics move, in the backward pass
   float* grads;
-  bool training;         // batch normalisation by the batch's own statistics, dropout
-  const uint64_t* step;  // of random draws
+  bool training;    // batch normalisation by the batch's own statistics, dropout
+  StepNumber step;  // of random draws
   Queue stream;
   Branch* branch;  // of the backward pass, which it joins at its end
+  int images;      // which of the network's inputs
 
   // Launches a layer's weight gradients: beside its input gradient, or, there being none, after what the main
   // stream has. `launch` gets the queue.
@@ -90,21 +92,29 @@ class Network {
 
   int64_t classes() const { return classes_; }
   const std::vector<std::unique_ptr<DeviceLayer>>& layers() const { return layers_; }
-  // Where the images (n,28,56) go before `forward`, and how they lie there.
-  float* input() const { return outputs_[0].get(); }
+  // Where images (n,28,56) go before a pass, and how they lie there: there is room for those of two passes.
+  float* input(int which) const { return inputs_[which].get(); }
   ImagePlaces input_places() const;
-  void put_input(int64_t n, const float* x, cudaStream_t) const;
+  void put_input(int64_t n, const float* x, int which, cudaStream_t) const;
   float* dlogits() const { return dlogits_.get(); }  // (n,classes)
   const float* forward(const Pass&);                 // logits (n,classes)
-  void backward(const Pass&);
+  // after_head(): once, when the linear layers behind all others that learn need their weights no more and
+  // their gradients are on their way on the branch; never if they are all that learns, or there are none.
+  void backward(const Pass&, const std::function<void()>& after_head);
+  // Where the weights of those layers begin; beyond all tensors if it is never.
+  int64_t head() const { return head_begin_; }
 
  private:
+  const float* result(const Pass&, size_t i) const;  // of the layers before layer i
+
   std::vector<std::unique_ptr<DeviceLayer>> layers_;
-  std::vector<Kept<float>> outputs_;    // that of layer i is number i + 1
+  Kept<float> inputs_[2];
+  std::vector<Kept<float>> outputs_;    // of layer i
   std::vector<Kept<float>> gradients_;  // of the input of layer i
   Form input_;
   Kept<float> dlogits_;
-  size_t first_learning_ = 0;
+  size_t first_learning_ = 0, head_ = 0;
+  int64_t head_begin_ = 0;
   int64_t classes_ = 0;
 };
 

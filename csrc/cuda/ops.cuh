@@ -7,14 +7,21 @@
 
 namespace mnist100::cuda {
 
-// A stream of random bits whose step may lie in the GPU's memory, where kernels of a graph find the present
-// one.
+// The number of a step: one in the GPU's memory, where kernels of a graph find that of its first, if there is
+// one, and the steps since.
+struct StepNumber {
+  const uint64_t* at;
+  uint64_t since = 0;
+  __device__ uint64_t now() const { return (at ? *at : 0) + since; }
+};
+
+// A stream of random bits.
 struct Draws {
-  uint64_t seed, step;
-  const uint64_t* step_at = nullptr;
-  Draws(Stream s) : seed(s.seed), step(s.step) {}  // implicit: what the operations of kernels.h pass
-  Draws(uint64_t seed_, const uint64_t* step_at_) : seed(seed_), step(0), step_at(step_at_) {}
-  __device__ Stream now() const { return {seed, step_at ? *step_at : step}; }
+  uint64_t seed;
+  StepNumber step;
+  Draws(Stream s) : seed(s.seed), step{nullptr, s.step} {}  // implicit: what the operations of kernels.h pass
+  Draws(uint64_t seed_, const StepNumber& step_) : seed(seed_), step(step_) {}
+  __device__ Stream now() const { return {seed, step.now()}; }
 };
 
 // Where element (image, row, column, channel) of a result lies.
@@ -115,7 +122,7 @@ void sgd_step(int64_t size, const SgdParams&, float* param, const float* grad, f
 void ema_update(int64_t size, double decay, float* average, const float* param, cudaStream_t);
 void sum_squares(int64_t size, const float* x, double* result, cudaStream_t);
 // Which digits the samples of a batch are made of, by the row of `pairs`: samples[i], or, that null,
-// order[first + i], or, that null too, first + i; `first` is *first_at unless that is null.
+// order[first + i], or, that null too, first + i; *first_at is added to `first` unless that is null.
 struct BatchRows {
   const int64_t* samples;
   int64_t first = 0;

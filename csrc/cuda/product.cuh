@@ -112,34 +112,40 @@ struct PartialSums {
   }
 };
 
-constexpr int kSummed = 8;                 // of four by four sums each, in a block
-constexpr int kAdders = kBlock / kSummed;  // threads that share the parts of one of them
-constexpr int kOfWarp = kWarp / kSummed;   // of them in a warp
+// How a block of add_parts is shared out: it makes kSummed times four by four sums, each by kAdders threads.
+template <int kSummed_>
+struct Adders {
+  static constexpr int kSummed = kSummed_, kAdders = kBlock / kSummed;
+  static constexpr int kWarps = kBlock / kWarp;
+};
 
 // Adds the sums of all warps to those of the first, in their order.
-__device__ inline void add_warps(int place, float* shared, float (&sums)[16]) {
+template <int kSummed>
+__device__ void add_warps(int place, float* shared, float (&sums)[16]) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const bool is_first = static_cast<int>(threadIdx.x) % kWarp < kSummed;
   if (warp > 0 && is_first) MNIST100_UNROLL
   for (int i = 0; i < 16; ++i) shared[((warp - 1) * 16 + i) * kSummed + place] = sums[i];
   __syncthreads();
   if (warp > 0 || !is_first) return;
+  MNIST100_UNROLL
   for (int other = 0; other < kBlock / kWarp - 1; ++other) MNIST100_UNROLL
   for (int i = 0; i < 16; ++i) sums[i] += shared[(other * 16 + i) * kSummed + place];
 }
 
 // `count` quads of rows and columns; `quads` of rows.
-template <class Result>
+template <class Shape, class Result>
 __global__ void __launch_bounds__(kBlock)
-    add_parts(int m, int quads, int count, int parts, PartialSums partial, Result result) {
+    add_parts_kernel(int m, int quads, int count, int parts, PartialSums partial, Result result) {
   await_previous();
-  __shared__ float shared[(kAdders / kOfWarp - 1) * 16 * kSummed];
+  constexpr int kSummed = Shape::kSummed;
+  __shared__ float shared[(Shape::kWarps - 1) * 16 * kSummed];
   const int place = static_cast<int>(threadIdx.x) % kSummed, adder = static_cast<int>(threadIdx.x) / kSummed;
   const int at = static_cast<int>(blockIdx.x) * kSummed + place;
   const int j = at / quads * 4, i = at % quads * 4, columns = partial.n - j < 4 ? partial.n - j : 4;
   float sums[16] = {};
   if (at < count)
-    for (int part = adder; part < parts; part += kAdders) {
+    for (int part = adder; part < parts; part += Shape::kAdders) {
       const float* from = partial.at + (static_cast<int64_t>(part) * partial.n + j) * partial.m4 + i;
       float more[4][4] = {};
       MNIST100_UNROLL
@@ -153,13 +159,28 @@ __global__ void __launch_bounds__(kBlock)
   for (int i_sum = 0; i_sum < 16; ++i_sum)
     for (int apart = kWarp / 2; apart >= kSummed; apart /= 2)
       sums[i_sum] += __shfl_xor_sync(0xffffffffu, sums[i_sum], apart);
-  add_warps(place, shared, sums);
+  add_warps<kSummed>(place, shared, sums);
   if (adder > 0 || at >= count) return;
   Sums four;
   MNIST100_UNROLL
   for (int c = 0; c < 4; ++c) MNIST100_UNROLL
   for (int r = 0; r < 4; ++r) four[c][r] = sums[4 * c + r];
   result(i, m - i < 4 ? m - i : 4, j, columns, four);
+}
+
+// The result (m, n) from the sums of all its parts.
+template <class Result>
+void add_parts(int m, int parts, const PartialSums& partial, const Result& result, cudaStream_t stream) {
+  const int quads = ceil_div(m, 4), count = quads * ceil_div(partial.n, 4);
+  const auto run = [&]<class Shape>(Shape) {
+    launch(add_parts_kernel<Shape, Result>, dim3(static_cast<unsigned>(ceil_div(count, Shape::kSummed))),
+           dim3(kBlock), stream, m, quads, count, parts, partial, result);
+  };
+  // Each thread reads two parts, one after another, at most; or, of the 256 that there are at most, the same.
+  if (parts <= 32)
+    run(Adders<16>());
+  else
+    run(Adders<2>());
 }
 
 }  // namespace mnist100::cuda

@@ -154,9 +154,7 @@ bool single_gradient_in(const ConvBlockShape& s, const PooledGradients& gradient
   launch(single_gradient_kernel<Format>,
          dim3(static_cast<unsigned>(parts), static_cast<unsigned>(oc / SingleShape<Format>::kColumns)),
          dim3(kBlock), stream, bands, count, sizes.height(), sizes.width(), x, gradients, partial);
-  const int blocks = kQuads * oc / 4;
-  launch(add_parts<TapWeightsResult>, dim3(static_cast<unsigned>(ceil_div(blocks, kSummed))), dim3(kBlock),
-         stream, kRows, kQuads, blocks, parts, partial, TapWeightsResult{Taps(sizes, 3, 3), dw, db});
+  add_parts(kRows, parts, partial, TapWeightsResult{Taps(sizes, 3, 3), dw, db}, stream);
   return true;
 }
 

@@ -1,5 +1,7 @@
 #include "steps.cuh"
 
+#include <algorithm>
+
 #include "quads.cuh"
 
 namespace mnist100::cuda {
@@ -8,20 +10,38 @@ namespace {
 constexpr int kOfThread = 4;  // elements, one 16-byte access
 constexpr int kOfBlock = kOfThread * kBlock;
 
+// Elements [from, to).
+struct Stretch {
+  int from, to;
+  int parts() const { return ceil_div(to - from, kOfBlock); }
+};
+
+struct Factors {
+  AdamFactors weights, others;
+  float average_gain;
+  __device__ Factors(const StepFactors& of_step, float l2)
+      : weights(of_step.adam), others(of_step.adam), average_gain(of_step.average_gain) {
+    others.kept = 1.0f;
+    weights.l2 = l2;
+  }
+};
+
 // Elements first .. first + 3, in 16-byte accesses; returns the sum of their squares.
-__device__ double update_four(const AdamFactors& f, float average_gain, int first, const TensorArrays& t) {
+__device__ double update_four(const StepNumber& step, const StepFactors* factors, float l2, int first,
+                              const TensorArrays& t) {
   float values[4], grads[4], m[4], v[4], average[4] = {};
   load_quad(t.values + first, true, 4, values);
   load_quad(t.grads + first, true, 4, grads);
   load_quad(t.m + first, true, 4, m);
   load_quad(t.v + first, true, 4, v);
   if (t.average) load_quad(t.average + first, true, 4, average);
+  const Factors now(factors[step.now() - 1], l2);
   double sum = 0;
   MNIST100_UNROLL
   for (int e = 0; e < 4; ++e) {
     sum += static_cast<double>(values[e]) * static_cast<double>(values[e]);
-    adam_element(f, grads[e], values[e], m[e], v[e]);
-    average[e] += average_gain * (values[e] - average[e]);
+    adam_element(now.weights, grads[e], values[e], m[e], v[e]);
+    average[e] += now.average_gain * (values[e] - average[e]);
   }
   store_quad(t.values + first, values);
   store_quad(t.m + first, m);
@@ -30,50 +50,68 @@ __device__ double update_four(const AdamFactors& f, float average_gain, int firs
   return sum;
 }
 
-// Blocks of kOfBlock elements; `squares` of the decaying ones of a block.
+// The same for elements from `first` to `to`, of any kind.
+__device__ double update_some(const Factors& now, int first, int to, const TensorArrays& t) {
+  double sum = 0;
+  for (int i = first; i < to; ++i) {
+    float value = t.values[i];
+    if (i < t.decaying) sum += static_cast<double>(value) * static_cast<double>(value);
+    if (i < t.learning) {
+      adam_element(i < t.decaying ? now.weights : now.others, t.grads[i], value, t.m[i], t.v[i]);
+      t.values[i] = value;
+    }
+    if (t.average) t.average[i] += now.average_gain * (value - t.average[i]);
+  }
+  return sum;
+}
+
+// Blocks of kOfBlock elements, of `first`, then of `second`; `squares` of the decaying ones of a block.
 __global__ void __launch_bounds__(kBlock)
-    update_kernel(int decaying, int learning, int all, float l2, const StepState* state,
+    update_kernel(Stretch first, Stretch second, int parts_of_first, StepNumber step, float l2,
                   const StepFactors* factors, TensorArrays t, double* squares) {
   await_previous();
-  const int first = element() * kOfThread;
-  const StepFactors now = factors[state->step - 1];
-  AdamFactors plain = now.adam, decayed = now.adam;
-  plain.kept = 1.0f;
-  decayed.l2 = l2;
-  double sum = 0;
-  if (first + kOfThread <= decaying) {
-    sum = update_four(decayed, now.average_gain, first, t);
-  } else {
-    for (int i = first; i < first + kOfThread && i < all; ++i) {
-      float value = t.values[i];
-      if (i < decaying) sum += static_cast<double>(value) * static_cast<double>(value);
-      if (i < learning) {
-        adam_element(i < decaying ? decayed : plain, t.grads[i], value, t.m[i], t.v[i]);
-        t.values[i] = value;
-      }
-      if (t.average) t.average[i] += now.average_gain * (value - t.average[i]);
-    }
-  }
+  const int part = static_cast<int>(blockIdx.x);
+  const bool is_first = part < parts_of_first;
+  const Stretch of = is_first ? first : second;
+  const int from = of.from + (is_first ? part : part - parts_of_first) * kOfBlock +
+                   kOfThread * static_cast<int>(threadIdx.x);
+  const int to = from + kOfThread < of.to ? from + kOfThread : of.to;
+  double sum = from % kOfThread == 0 && to - from == kOfThread && to <= t.decaying
+                   ? update_four(step, factors, l2, from, t)
+                   : update_some(Factors(factors[step.now() - 1], l2), from, to, t);
   sum = block_sum(sum);
-  if (threadIdx.x == 0) squares[blockIdx.x] = sum;
+  if (threadIdx.x == 0) squares[part] = sum;
 }
 
-__device__ double sum_of(int64_t count, const double* terms) {
+__device__ double warp_sum_of(int64_t count, const double* terms) {
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < count; i += kBlock) sum += terms[i];
-  return block_sum(sum);
+  MNIST100_UNROLL_8
+  for (int64_t i = threadIdx.x % kWarp; i < count; i += kWarp) sum += terms[i];
+  return warp_sum(sum);
 }
 
-// One block.
+// One block, a warp a step.
 __global__ void __launch_bounds__(kBlock)
-    end_step_kernel(StepState* state, double lambda, int64_t n, const double* losses, int64_t parts,
-                    const double* squares) {
+    end_steps_kernel(StepState* state, int steps, double lambda, int64_t n, const double* losses,
+                     int64_t parts, const double* squares) {
   await_previous();
-  const double loss = sum_of(n, losses), weights = sum_of(parts, squares);
+  constexpr int kWarps = kBlock / kWarp;
+  __shared__ double sums[kWarps];
+  for (int first = 0; first < steps; first += kWarps) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp, step = first + warp;
+    if (step < steps) {
+      const double loss = warp_sum_of(n, losses + step * n);
+      const double weights = warp_sum_of(parts, squares + step * parts);
+      if (threadIdx.x % kWarp == 0) sums[warp] = loss + lambda / 2 * weights;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0)
+      for (int i = 0; i < kWarps && first + i < steps; ++i) state->loss_sum += sums[i];
+    __syncthreads();
+  }
   if (threadIdx.x > 0) return;
-  state->loss_sum += loss + lambda / 2 * weights;
-  state->first += n;
-  ++state->step;
+  state->first += steps * n;
+  state->step += static_cast<uint64_t>(steps);
 }
 
 __global__ void __launch_bounds__(kBlock)
@@ -102,6 +140,11 @@ __global__ void __launch_bounds__(kBlock)
 
 }  // namespace
 
+// The tensors without decay; buffers only where there is an average of them.
+static Stretch others(const TensorArrays& t) {
+  return {static_cast<int>(t.decaying), static_cast<int>(t.average ? t.all : t.learning)};
+}
+
 std::vector<StepFactors> step_factors(const AdamParams& adam, double average_decay,
                                       const std::vector<double>& rates) {
   std::vector<StepFactors> factors;
@@ -117,19 +160,32 @@ std::vector<StepFactors> step_factors(const AdamParams& adam, double average_dec
   return factors;
 }
 
-int64_t square_parts(const TensorArrays& t) { return ceil_div(t.average ? t.all : t.learning, kOfBlock); }
-
-void update_tensors(const StepState* state, const TensorArrays& t, double l2, const StepFactors* factors,
-                    double* squares, cudaStream_t stream) {
-  launch(update_kernel, dim3(static_cast<unsigned>(square_parts(t))), dim3(kBlock), stream,
-         static_cast<int>(t.decaying), static_cast<int>(t.learning),
-         static_cast<int>(t.average ? t.all : t.learning), static_cast<float>(l2), state, factors, t,
-         squares);
+Update::Update(const TensorArrays& arrays, int64_t head)
+    : arrays_(arrays), head_((std::min(head, arrays.decaying) + kOfThread - 1) / kOfThread * kOfThread) {
+  head_ = std::min(head_, arrays_.decaying);
+  parts_of_head_ = Stretch{static_cast<int>(head_), static_cast<int>(arrays_.decaying)}.parts();
+  parts_of_rest_ = Stretch{0, static_cast<int>(head_)}.parts() + others(arrays_).parts();
 }
 
-void end_step(StepState* state, double lambda, int64_t n, const double* losses, int64_t parts,
-              const double* squares, cudaStream_t stream) {
-  launch(end_step_kernel, dim3(1), dim3(kBlock), stream, state, lambda, n, losses, parts, squares);
+void Update::head(const StepNumber& step, double l2, const StepFactors* factors, double* squares,
+                  cudaStream_t stream) const {
+  const Stretch weights = {static_cast<int>(head_), static_cast<int>(arrays_.decaying)};
+  launch(update_kernel, dim3(static_cast<unsigned>(parts_of_head_)), dim3(kBlock), stream, weights, weights,
+         static_cast<int>(parts_of_head_), step, static_cast<float>(l2), factors, arrays_, squares);
+}
+
+void Update::rest(const StepNumber& step, double l2, const StepFactors* factors, double* squares,
+                  cudaStream_t stream) const {
+  const Stretch weights = {0, static_cast<int>(head_)};
+  launch(update_kernel, dim3(static_cast<unsigned>(parts_of_rest_)), dim3(kBlock), stream, weights,
+         others(arrays_), weights.parts(), step, static_cast<float>(l2), factors, arrays_,
+         squares + parts_of_head_);
+}
+
+void end_steps(StepState* state, int64_t steps, double lambda, int64_t n, const double* losses, int64_t parts,
+               const double* squares, cudaStream_t stream) {
+  launch(end_steps_kernel, dim3(1), dim3(kBlock), stream, state, static_cast<int>(steps), lambda, n, losses,
+         parts, squares);
 }
 
 void add_correct(int64_t n, int64_t classes, const float* logits, const int64_t* labels, int64_t* correct,

@@ -11,9 +11,10 @@ constexpr int kWordsOfGroup = 16;  // of k between two barriers
 constexpr int kWarpRows = 32;      // of a warp's part of C: four of each lane group, as results want them
 
 // A block's tile of C, shared out to warps; those that are left over share k.
-template <int kRows_, int kColumns_>
+// kBlocksOfSm_: blocks that a multiprocessor has room for at least.
+template <int kRows_, int kColumns_, int kBlocksOfSm_ = 2>
 struct WarpShape {
-  static constexpr int kRows = kRows_, kColumns = kColumns_;
+  static constexpr int kRows = kRows_, kColumns = kColumns_, kBlocksOfSm = kBlocksOfSm_;
   static constexpr int kWarpColumns = kColumns < 32 ? kColumns : 32;
   static constexpr int kAcross = kColumns / kWarpColumns, kWarps = kAcross * kRows / kWarpRows;
   static constexpr int kGroups = kBlock / kWarp / kWarps;
@@ -52,7 +53,7 @@ __device__ void store_words(uint32_t* to, const uint32_t (&words)[kWords]) {
 
 // Block (tile of C, part of k); tiles row by row, `across` in a row.
 template <class Format, class Shape, class A, class B, class Result>
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kBlock, Shape::kBlocksOfSm)
     tensor_product_kernel(int m, int n, int k, int across, int depth_of_part, A a, B b, Result result) {
   await_previous();
   constexpr int kTilesAcross = Shape::kWarpColumns / 8, kStride = Shape::kStride;
