@@ -9,6 +9,7 @@ namespace {
 constexpr int kDigit = 28;
 constexpr int kWide = 2 * kDigit;
 constexpr float kCentre = 13.5f;
+constexpr int kInputThreads = 512;
 constexpr int kNodes = 7;     // of the elastic field, each way
 constexpr int kCellSide = 7;  // pixels between two nodes
 constexpr int kDraws = 2 * kNodes * kNodes, kDrawBlocks = (kDraws + 3) / 4;
@@ -99,7 +100,7 @@ __device__ int64_t row_of(const BatchRows& rows, int i) {
 }
 
 // A block a sample.
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kInputThreads)
     input_kernel(InputParams p, Draws draws, const uint8_t* digits, const int32_t* pairs, BatchRows rows,
                  const float* mean, const float* inv_std, float* y, ImagePlaces places) {
   await_previous();
@@ -107,11 +108,18 @@ __global__ void __launch_bounds__(kBlock)
   __shared__ Affine affine[2];
   __shared__ Jitter jitter;
   __shared__ float fields[2][4 * kDrawBlocks];
+  alignas(4) __shared__ uint8_t images[2][kDigit * kDigit];
   const int self = static_cast<int>(threadIdx.x);
   const int64_t sample = row_of(rows, static_cast<int>(blockIdx.x));
   if (self == 0 && rows.labels)
     rows.labels[blockIdx.x] =
         10 * rows.digit_labels[pairs[2 * sample]] + rows.digit_labels[pairs[2 * sample + 1]];
+  constexpr int kWords = kDigit * kDigit / 4;  // of a digit, which begin where four bytes want them
+  for (int at = self; at < 2 * kWords; at += kInputThreads) {
+    const uint8_t* const digit = digits + static_cast<int64_t>(pairs[2 * sample + at / kWords]) * 4 * kWords;
+    reinterpret_cast<uint32_t*>(images[at / kWords])[at % kWords] =
+        reinterpret_cast<const uint32_t*>(digit)[at % kWords];
+  }
   const bool moved = p.rotate != 0 || p.scale != 0 || p.shear != 0 || p.translate != 0 || p.elastic != 0;
   const bool jittered = p.shift != 0 || p.contrast != 0 || p.brightness != 0;
   if (moved && self < 2)
@@ -126,12 +134,12 @@ __global__ void __launch_bounds__(kBlock)
   }
   __syncthreads();
   const float limit = p.clip > 0 ? static_cast<float>(p.clip) : __builtin_inff();
-  for (int at = self; at < kDigit * kWide; at += kBlock) {
+  for (int at = self; at < kDigit * kWide; at += kInputThreads) {
     const int row = at / kWide, from = at % kWide - jitter.shift;
     float value = jitter.offset;
     if (from >= 0 && from < kWide) {
       const int half = from / kDigit, column = from % kDigit, place = row * kWide + from;
-      const uint8_t* digit = digits + static_cast<int64_t>(pairs[2 * sample + half]) * kDigit * kDigit;
+      const uint8_t* const digit = images[half];
       const float raw =
           moved ? warped(affine[half], p.elastic != 0 ? fields[half] : nullptr, digit, row, column)
                 : pixel(digit, row, column);
@@ -149,8 +157,8 @@ __global__ void __launch_bounds__(kBlock)
 void input_batch(int64_t n, const InputParams& p, Draws random, const uint8_t* digits, const int32_t* pairs,
                  const BatchRows& rows, const float* mean, const float* inv_std, float* y,
                  const ImagePlaces& places, cudaStream_t stream) {
-  launch(input_kernel, dim3(static_cast<unsigned>(n)), dim3(kBlock), stream, p, random, digits, pairs, rows,
-         mean, inv_std, y, places);
+  launch(input_kernel, dim3(static_cast<unsigned>(n)), dim3(kInputThreads), stream, p, random, digits, pairs,
+         rows, mean, inv_std, y, places);
 }
 
 }  // namespace mnist100::cuda

@@ -6,7 +6,7 @@
 // borders and all, and a tap is x some pixels further on.
 #pragma once
 
-#include "band.cuh"
+#include "pixels.cuh"
 
 namespace mnist100::cuda {
 
@@ -54,9 +54,9 @@ __device__ void add_shares(int ky, int share, float* shared, float (&sums)[kSize
 }
 
 // Block (part of the bands). The row behind those of the taps is the bias's, if `has_bias`.
-template <class Format, class Shape>
+template <class Format, class Shape, class Pixels>
 __global__ void __launch_bounds__(kGradientThreads, 2)
-    band_gradient_kernel(Bands bands, int count, int width, const float* x, const float* dense, bool has_bias,
+    band_gradient_kernel(Bands bands, int count, int width, const float* x, Pixels gradients, bool has_bias,
                          PartialSums partial) {
   await_previous();
   constexpr int kDown = Shape::kTilesDown, kAcross = Shape::kTilesAcross, kPixels = Shape::kPixels;
@@ -87,7 +87,8 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
     load_pixels<Format, Shape::kChannels, kStrideX>(x + line * width * Shape::kChannels, pixels_of_x,
                                                     xs + kStrideX);
     clear_words(xs + (pixels_of_x + 1) * kStrideX, (kPixels + 1) * kStrideX);
-    load_pixels<Format, Shape::kColumns, kStrideD>(dense + (line + 1) * width * Shape::kColumns, pixels, ds);
+    gradients.template load<Format, Shape::kColumns, kStrideD>(band.image, band.first + 1, band.lines, width,
+                                                               ds);
     clear_words(ds + pixels * kStrideD, kPixels * kStrideD);
     __syncthreads();
     for (int pixel = share * kPixels; pixel < pixels; pixel += kShares * kPixels) {
@@ -131,8 +132,8 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
   }
 }
 
-template <class Format, int kChannels, int kColumns>
-bool band_gradient_of(const ConvSameShape& s, const float* dense, const float* x, float* dw, float* db,
+template <class Format, int kChannels, int kColumns, class Pixels>
+bool band_gradient_of(const ConvSameShape& s, const Pixels& gradients, const float* x, float* dw, float* db,
                       cudaStream_t stream) {
   using Shape = GradientShape<Format, kChannels, kColumns>;
   const PaddedSizes sizes(s.x());
@@ -144,21 +145,21 @@ bool band_gradient_of(const ConvSameShape& s, const float* dense, const float* x
   const int m = 9 * kChannels + (db ? 1 : 0), quads = ceil_div(m, 4);
   Buffer<float> sums(int64_t{parts} * kColumns * quads * 4, stream);
   const PartialSums partial{sums.get(), quads * 4, kColumns};
-  launch(band_gradient_kernel<Format, Shape>, dim3(static_cast<unsigned>(parts)), dim3(kGradientThreads),
-         stream, bands, count, sizes.width(), x, dense, db != nullptr, partial);
+  launch(band_gradient_kernel<Format, Shape, Pixels>, dim3(static_cast<unsigned>(parts)),
+         dim3(kGradientThreads), stream, bands, count, sizes.width(), x, gradients, db != nullptr, partial);
   add_parts(m, parts, partial, TapWeightsResult{Taps(sizes, 3, 3), dw, db}, stream);
   return true;
 }
 
 // The gradients of weights and bias (db null: none) if there is such a kernel; else false, and nothing is
-// done.
-inline bool band_gradient(const ConvSameShape& s, const float* dense, const float* x, float* dw, float* db,
-                          const Queue& queue) {
-  if (queue.precision == Precision::kFp32 || s.kh != 3 || s.kw != 3 || !is_aligned(x) || !is_aligned(dense))
-    return false;
+// done. `gradients` are Pixels.
+template <class Pixels>
+bool band_gradient(const ConvSameShape& s, const Pixels& gradients, const float* x, float* dw, float* db,
+                   const Queue& queue) {
+  if (queue.precision == Precision::kFp32 || s.kh != 3 || s.kw != 3 || !is_aligned(x)) return false;
   const auto of = [&]<class Format>() {
     const auto run = [&]<int kChannels, int kColumns>() {
-      return band_gradient_of<Format, kChannels, kColumns>(s, dense, x, dw, db, queue.stream);
+      return band_gradient_of<Format, kChannels, kColumns>(s, gradients, x, dw, db, queue.stream);
     };
     if (s.c == 16)
       return s.oc == 16   ? run.template operator()<16, 16>()

@@ -3,7 +3,7 @@
 // the few channels of a small network; `multiply` is for all others.
 #pragma once
 
-#include "band.cuh"
+#include "pixels.cuh"
 
 namespace mnist100::cuda {
 
@@ -56,7 +56,8 @@ class PixelBand {
   Divisor by_;
 };
 
-constexpr int kBandsOfSm = 4;  // blocks of a multiprocessor: their shared memory is 4 * 48 KiB
+constexpr int kBandsOfSm = 3;             // blocks of a multiprocessor
+constexpr int kMostBandBlocks = 3 * 132;  // of the largest GPUs
 
 template <class Format, int kChannels, int kColumns_, class ToRows>
 struct BandShape {
@@ -79,103 +80,126 @@ struct BandShape {
   }
 };
 
-// Block (band, columns). B is a functor (column, k) -> element, k = (ky, kx, c).
-template <class Format, class Shape, int kChannels, class ToRows, class B, class Result>
-__global__ void __launch_bounds__(kBlock, kBandsOfSm)
-    band_product_kernel(Bands bands, int n, int height, int width, const float* x, ToRows rows, B b,
-                        Result result) {
-  await_previous();
-  constexpr int kTilesAcross = Shape::kColumns / 8, kStride = Shape::kStride;
-  alignas(16) __shared__ uint32_t band_words[Shape::kWordsOfBand];
-  alignas(16) __shared__ uint32_t bs[Shape::kWordsOfB];
-  const int column0 = static_cast<int>(blockIdx.y) * Shape::kColumns;
-  const Bands::Band band = bands.band(static_cast<int>(blockIdx.x));
-  const int top = band.image * height + ToRows::kRowsOfLine * band.first;
-  load_pixels<Format, kChannels, kStride>(x + top * width * kChannels,
-                                          (ToRows::kRowsOfLine * band.lines + 2) * width, band_words);
-  constexpr int kWeights = Shape::kColumns * Shape::kDepth;
+// The weights of a block's columns -> shared memory. B is a functor (column, k) -> element, k = (ky, kx, c).
+template <class Format, class Shape, class B>
+__device__ void load_weights(int column0, int n, const B& b, uint32_t* to) {
+  constexpr int kWords = Shape::kColumns * Shape::kDepth;
   MNIST100_UNROLL
-  for (int first = 0; first < kWeights; first += kBlock) {
+  for (int first = 0; first < kWords; first += kBlock) {
     const int at = first + static_cast<int>(threadIdx.x);
-    if (at >= kWeights) break;
+    if (at >= kWords) break;
     const int j = at / Shape::kDepth, word = at % Shape::kDepth;
     float of_word[Format::kOfWord] = {};
     if (column0 + j < n) MNIST100_UNROLL
     for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = b(column0 + j, word * Format::kOfWord + e);
-    bs[fragment_column(j) * Shape::kStrideB + word] = Format::word(of_word);
+    to[fragment_column(j) * Shape::kStrideB + word] = Format::word(of_word);
   }
-  __syncthreads();
+}
+
+// sums[r][tile of columns]: the product of a warp's 32 rows. at[r]: where those of the lane group begin.
+template <class Format, class Shape, int kAcross>
+__device__ void multiply_taps(const int (&at)[4], int width, const uint32_t* band, const uint32_t* weights,
+                              float (&sums)[2][kAcross][4]) {
+  const int g = static_cast<int>(threadIdx.x) % kWarp / 4, t = static_cast<int>(threadIdx.x) % 4;
+  for (int ky = 0; ky < 3; ++ky) MNIST100_UNROLL
+  for (int kx = 0; kx < 3; ++kx) MNIST100_UNROLL
+  for (int step = 0; step < Shape::kWords; step += kWordsOfMma) {
+    const int behind = (ky * width + kx) * Shape::kStride + step + t;
+    const uint32_t* const right_at = weights + g * Shape::kStrideB + (3 * ky + kx) * Shape::kWords + step + t;
+    uint32_t left[2][4], right[kAcross][2];
+    MNIST100_UNROLL
+    for (int r = 0; r < 2; ++r) MNIST100_UNROLL
+    for (int i = 0; i < 4; ++i) left[r][i] = band[at[2 * r + i % 2] + behind + i / 2 * 4];
+    MNIST100_UNROLL
+    for (int c = 0; c < kAcross; ++c) MNIST100_UNROLL
+    for (int i = 0; i < 2; ++i) right[c][i] = right_at[8 * c * Shape::kStrideB + i * 4];
+    MNIST100_UNROLL
+    for (int r = 0; r < 2; ++r) MNIST100_UNROLL
+    for (int c = 0; c < kAcross; ++c) mma<Format>(left[r], right[c], sums[r][c]);
+  }
+}
+
+// Block (part of the bands, columns).
+template <class Format, class Shape, int kChannels, class Pixels, class ToRows, class B, class Result>
+__global__ void __launch_bounds__(kBlock, kBandsOfSm)
+    band_product_kernel(Bands bands, int count, int n, int width, Pixels pixels, ToRows rows, B b,
+                        Result result) {
+  await_previous();
+  constexpr int kAcross = Shape::kColumns / 8, kStride = Shape::kStride;
+  alignas(16) __shared__ uint32_t band_words[Shape::kWordsOfBand];
+  alignas(16) __shared__ uint32_t weights[Shape::kWordsOfB];
+  const int column0 = static_cast<int>(blockIdx.y) * Shape::kColumns;
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = static_cast<int>(threadIdx.x) % kWarp / 4;
-  const int t = static_cast<int>(threadIdx.x) % 4;
-  for (int warp_row = warp * kWarpRows; warp_row < rows.rows(band.lines); warp_row += kBlock) {
-    const int count = rows.count(band.lines, warp_row, g);
-    int at[4];  // rows that are none are the first
-    MNIST100_UNROLL
-    for (int r = 0; r < 4; ++r) at[r] = (r < count ? rows.at(warp_row, g, r) : 0) * kStride + t;
-    float sums[2][kTilesAcross][4] = {};
-    for (int ky = 0; ky < 3; ++ky) MNIST100_UNROLL
-    for (int kx = 0; kx < 3; ++kx) MNIST100_UNROLL
-    for (int step = 0; step < Shape::kWords; step += kWordsOfMma) {
-      const int behind = (ky * width + kx) * kStride + step;
-      const uint32_t* const right_at = bs + g * Shape::kStrideB + (3 * ky + kx) * Shape::kWords + step + t;
-      uint32_t left[2][4], right[kTilesAcross][2];
+  const int t = static_cast<int>(threadIdx.x) % 4, blocks = static_cast<int>(gridDim.x);
+  load_weights<Format, Shape>(column0, n, b, weights);
+  for (int unit = static_cast<int>(blockIdx.x); unit < count; unit += blocks) {
+    const Bands::Band band = bands.band(unit);
+    if (unit >= blocks) __syncthreads();  // all have read the band before
+    pixels.template load<Format, kChannels, kStride>(band.image, ToRows::kRowsOfLine * band.first,
+                                                     ToRows::kRowsOfLine * band.lines + 2, width, band_words);
+    __syncthreads();
+    for (int warp_row = warp * kWarpRows; warp_row < rows.rows(band.lines); warp_row += kBlock) {
+      const int mine = rows.count(band.lines, warp_row, g);
+      int at[4];  // rows that are none are the first
       MNIST100_UNROLL
-      for (int r = 0; r < 2; ++r) MNIST100_UNROLL
-      for (int i = 0; i < 4; ++i) left[r][i] = band_words[at[2 * r + i % 2] + behind + i / 2 * 4];
+      for (int r = 0; r < 4; ++r) at[r] = (r < mine ? rows.at(warp_row, g, r) : 0) * kStride;
+      float sums[2][kAcross][4] = {};
+      multiply_taps<Format, Shape>(at, width, band_words, weights, sums);
+      if (mine == 0) continue;
+      const int i = rows.row(band.image * bands.lines_of_image + band.first, warp_row, g);
       MNIST100_UNROLL
-      for (int c = 0; c < kTilesAcross; ++c) MNIST100_UNROLL
-      for (int i = 0; i < 2; ++i) right[c][i] = right_at[8 * c * Shape::kStrideB + i * 4];
-      MNIST100_UNROLL
-      for (int r = 0; r < 2; ++r) MNIST100_UNROLL
-      for (int c = 0; c < kTilesAcross; ++c) mma<Format>(left[r], right[c], sums[r][c]);
-    }
-    if (count == 0) continue;
-    const int i = rows.row(band.image * bands.lines_of_image + band.first, warp_row, g);
-    MNIST100_UNROLL
-    for (int q = 0; q < kTilesAcross / 2; ++q) {
-      const int j = column0 + 16 * q + 4 * t;
-      Sums four;
-      MNIST100_UNROLL
-      for (int c = 0; c < 4; ++c) MNIST100_UNROLL
-      for (int r = 0; r < 4; ++r) four[c][r] = sums[r / 2][2 * q + c % 2][r % 2 * 2 + c / 2];
-      if (j < n) result(i, count, j, n - j < 4 ? n - j : 4, four);
+      for (int q = 0; q < kAcross / 2; ++q) {
+        const int j = column0 + 16 * q + 4 * t;
+        Sums four;
+        MNIST100_UNROLL
+        for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+        for (int r = 0; r < 4; ++r) four[c][r] = sums[r / 2][2 * q + c % 2][r % 2 * 2 + c / 2];
+        if (j < n) result(i, mine, j, n - j < 4 ? n - j : 4, four);
+      }
     }
   }
 }
 
-template <class Format, int kChannels, int kColumns, class ToRows, class B, class Result>
-bool band_product_of(const PaddedSizes& s, int images, int n, const float* x, const ToRows& rows, const B& b,
+// As many blocks as a GPU has room for at once, or fewer, all with the same number of bands or one less.
+inline int band_blocks(int bands) { return ceil_div(bands, ceil_div(bands, kMostBandBlocks)); }
+
+template <class Format, int kChannels, int kColumns, class Pixels, class ToRows, class B, class Result>
+bool band_product_of(int width, int images, int n, const Pixels& pixels, const ToRows& rows, const B& b,
                      const Result& result, cudaStream_t stream) {
   using Shape = BandShape<Format, kChannels, kColumns, ToRows>;
-  const int most = rows.rows(rows.lines()) == 0 ? 0 : Shape::most_lines(rows, s.width());
+  const int most = rows.rows(rows.lines()) == 0 ? 0 : Shape::most_lines(rows, width);
   if (most == 0) return false;
   const Bands bands(rows.lines(), most);
-  const dim3 grid(static_cast<unsigned>(images) * static_cast<unsigned>(bands.bands),
-                  static_cast<unsigned>(ceil_div(n, kColumns)));
-  launch(band_product_kernel<Format, Shape, kChannels, ToRows, B, Result>, grid, dim3(kBlock), stream, bands,
-         n, s.height(), s.width(), x, rows, b, result);
+  const int count = images * bands.bands;
+  if (count == 0) return true;
+  const dim3 grid(static_cast<unsigned>(band_blocks(count)), static_cast<unsigned>(ceil_div(n, kColumns)));
+  launch(band_product_kernel<Format, Shape, kChannels, Pixels, ToRows, B, Result>, grid, dim3(kBlock), stream,
+         bands, count, n, width, pixels, rows, b, result);
   return true;
 }
 
-template <class Format, int kChannels, class ToRows, class B, class Result>
-bool band_product_in(const PaddedSizes& s, int images, int n, const float* x, const ToRows& rows, const B& b,
+template <class Format, int kChannels, class Pixels, class ToRows, class B, class Result>
+bool band_product_in(int width, int images, int n, const Pixels& pixels, const ToRows& rows, const B& b,
                      const Result& result, cudaStream_t stream) {
   // 32 columns of weights leave room for a band where a pixel has up to 16 words.
   if constexpr (kChannels / Format::kOfWord <= 16)
-    if (n > 16) return band_product_of<Format, kChannels, 32>(s, images, n, x, rows, b, result, stream);
-  return band_product_of<Format, kChannels, 16>(s, images, n, x, rows, b, result, stream);
+    if (n > 16)
+      return band_product_of<Format, kChannels, 32>(width, images, n, pixels, rows, b, result, stream);
+  return band_product_of<Format, kChannels, 16>(width, images, n, pixels, rows, b, result, stream);
 }
 
-// The product of the taps of images of sizes `s` with B, if there is such a kernel; else false, and nothing
-// is done.
-template <class ToRows, class B, class Result>
-bool band_product(const PaddedSizes& s, int images, int n, const float* x, const ToRows& rows, const B& b,
-                  const Result& result, const Queue& queue) {
-  if (queue.precision == Precision::kFp32 || s.bh != 1 || s.bw != 1 || !is_aligned(x)) return false;
+// The product of the taps of images of sizes `s`, which `pixels` (pixels.cuh) has, with B, if there is such a
+// kernel; else false, and nothing is done.
+template <class Pixels, class ToRows, class B, class Result>
+bool band_product(const PaddedSizes& s, int images, int n, const Pixels& pixels, const ToRows& rows,
+                  const B& b, const Result& result, const Queue& queue) {
+  if (queue.precision == Precision::kFp32 || s.bh != 1 || s.bw != 1) return false;
   const bool bf16 = queue.precision == Precision::kBf16;
   const auto with = [&]<int kChannels>() {
-    return bf16 ? band_product_in<Bf16, kChannels>(s, images, n, x, rows, b, result, queue.stream)
-                : band_product_in<Tf32, kChannels>(s, images, n, x, rows, b, result, queue.stream);
+    return bf16
+               ? band_product_in<Bf16, kChannels>(s.width(), images, n, pixels, rows, b, result, queue.stream)
+               : band_product_in<Tf32, kChannels>(s.width(), images, n, pixels, rows, b, result,
+                                                  queue.stream);
   };
   return s.c == 16 ? with.template operator()<16>() : s.c == 32 ? with.template operator()<32>() : false;
 }

@@ -11,11 +11,12 @@
 #ifdef MNIST100_EMULATE
 #include "emulation.h"
 #define MNIST100_UNROLL  // for speed alone
-#define MNIST100_UNROLL_8
+#define MNIST100_UNROLL_BY(n)
 #else
 #include <cuda_runtime.h>
 #define MNIST100_UNROLL _Pragma("unroll")
-#define MNIST100_UNROLL_8 _Pragma("unroll 8")
+#define MNIST100_PRAGMA(text) _Pragma(#text)
+#define MNIST100_UNROLL_BY(n) MNIST100_PRAGMA(unroll n)
 #endif
 
 #include "kernels.h"

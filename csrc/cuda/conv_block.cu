@@ -1,3 +1,4 @@
+#include "band_gradient.cuh"
 #include "band_product.cuh"
 #include "ops.cuh"
 #include "single_gradient.cuh"
@@ -157,7 +158,13 @@ WindowRows windows_of(const ConvBlockShape& s) {
 
 int rows_of(const ConvBlockShape& s) { return static_cast<int>(s.n * s.ph() * s.pw() * 4); }
 
+bool is_16_or_32(int64_t channels) { return channels == 16 || channels == 32; }
+
 }  // namespace
+
+bool has_pooled_bands(const ConvBlockShape& s, Precision precision) {
+  return precision != Precision::kFp32 && s.kh == 3 && s.kw == 3 && is_16_or_32(s.c) && is_16_or_32(s.oc);
+}
 
 void conv_block(const ConvBlockShape& s, const float* x, const float* w, const float* b,
                 const PooledPlaces& places, float* y, uint8_t* argmax, bool marks_dead, const Queue& queue) {
@@ -172,9 +179,9 @@ void conv_block(const ConvBlockShape& s, const float* x, const float* w, const f
     return;
   }
   const WindowBand band(static_cast<int>(s.ph()), static_cast<int>(s.pw()), taps.x.width());
-  if (s.kh == 3 && s.kw == 3 &&
-      band_product(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc), x, band, TapWeights{taps, w},
-                   result, queue))
+  if (s.kh == 3 && s.kw == 3 && is_aligned(x) &&
+      band_product(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc), DensePixels{x, taps.x.height()},
+                   band, TapWeights{taps, w}, result, queue))
     return;
   multiply<Tall>(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<WindowRows>(taps, windows, x),
                  Singly<TapWeights>{{taps, w}}, result, queue);
@@ -193,9 +200,23 @@ void spread_pooled(const ConvBlockShape& s, const float* dy, const PooledPlaces&
                   PaddedSizes(dense_of(same_shape(s))), static_cast<int>(size), dy, argmax, dense);
 }
 
+bool pooled_input_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,
+                           const uint8_t* argmax, const float* w, float* dx, const Queue& queue) {
+  if (!has_pooled_bands(s, queue.precision) || !is_aligned(argmax)) return false;
+  const ConvSameShape same = same_shape(s);
+  const PaddedSizes sizes(dense_of(same)), xs(s.x());
+  const int h = static_cast<int>(s.h), width = static_cast<int>(s.w), c = static_cast<int>(s.c);
+  return band_product(sizes, static_cast<int>(s.n), c, PooledPixels(s, places, dy, argmax),
+                      PixelBand(h, width, sizes.width()), WeightsOfInput(w, c, static_cast<int>(s.oc), 9),
+                      PaddedResult<PixelBand::kRowsApart>(xs, PixelRows(h, width), dx), queue);
+}
+
 void pooled_weight_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,
                             const float* x, const uint8_t* argmax, float* dw, float* db, const Queue& queue) {
   if (single_gradient(s, dy, places, x, argmax, dw, db, queue)) return;
+  if (has_pooled_bands(s, queue.precision) && is_aligned(argmax) &&
+      band_gradient(same_shape(s), PooledPixels(s, places, dy, argmax), x, dw, db, queue))
+    return;
   weight_gradient(s, PooledChannels{windows_of(s), places, static_cast<int>(s.oc), dy, argmax}, windows_of(s),
                   rows_of(s), x, dw, db, queue);
 }

@@ -54,8 +54,9 @@ void conv_same(const ConvSameShape& s, const float* x, const float* w, const flo
   const PaddedSizes ys(s.y());
   const int oc = static_cast<int>(s.oc);
   constexpr int kApart = PixelBand::kRowsApart;
-  if (is_3x3(s) && band_product(taps.x, static_cast<int>(s.n), oc, x, band_of(taps.x), TapWeights{taps, w},
-                                SameResult<kApart>{{ys, pixels, y}, b, relu}, queue))
+  if (is_3x3(s) && is_aligned(x) &&
+      band_product(taps.x, static_cast<int>(s.n), oc, DensePixels{x, taps.x.height()}, band_of(taps.x),
+                   TapWeights{taps, w}, SameResult<kApart>{{ys, pixels, y}, b, relu}, queue))
     return;
   multiply<Tall>(rows_of(s), oc, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, x),
                  Singly<TapWeights>{{taps, w}}, SameResult<>{{ys, pixels, y}, b, relu}, queue);
@@ -75,8 +76,9 @@ void dense_input_gradient(const ConvSameShape& s, const float* dense, const floa
   const PaddedSizes xs(s.x());
   const WeightsOfInput weights(w, c, oc, taps.kh * taps.kw);
   constexpr int kApart = PixelBand::kRowsApart;
-  if (is_3x3(s) && band_product(taps.x, static_cast<int>(s.n), c, dense, band_of(taps.x), weights,
-                                PaddedResult<kApart>(xs, pixels, dx), queue))
+  if (is_3x3(s) && is_aligned(dense) &&
+      band_product(taps.x, static_cast<int>(s.n), c, DensePixels{dense, taps.x.height()}, band_of(taps.x),
+                   weights, PaddedResult<kApart>(xs, pixels, dx), queue))
     return;
   multiply<Tall>(rows_of(s), c, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, dense),
                  Singly<WeightsOfInput>{weights}, PaddedResult<>(xs, pixels, dx), queue);
@@ -84,7 +86,8 @@ void dense_input_gradient(const ConvSameShape& s, const float* dense, const floa
 
 void dense_weight_gradient(const ConvSameShape& s, const float* dense, const float* x, float* dw, float* db,
                            const Queue& queue) {
-  if (band_gradient(s, dense, x, dw, db, queue)) return;
+  const int height = PaddedSizes(dense_of(s)).height();
+  if (is_aligned(dense) && band_gradient(s, DensePixels{dense, height}, x, dw, db, queue)) return;
   weight_gradient(s, DenseChannels(dense_of(s), dense), pixels_of(s), rows_of(s), x, dw, db, queue);
 }
 

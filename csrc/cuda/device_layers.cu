@@ -55,15 +55,19 @@ class ConvBlock : public DeviceLayer {
   }
   void backward(const Pass& pass, const float* dy, const float* x, const float*, float* dx) override {
     const ConvBlockShape s = shape(pass);
-    if (dx) spread_pooled(s, dy, places_, argmax_.get(), dense_.get(), pass.stream);
+    const float* const w = pass.values + at_.weight;
+    const bool spread = dx && !has_pooled_bands(s, pass.stream.precision);
+    if (spread) spread_pooled(s, dy, places_, argmax_.get(), dense_.get(), pass.stream);
     pass.run_beside(dx, [&](const Queue& queue) {
       float *const dw = pass.grads + at_.weight, *const db = pass.grads + at_.bias;
-      if (dx)
+      if (spread)
         dense_weight_gradient(same_shape(s), dense_.get(), x, dw, db, queue);
       else
         pooled_weight_gradient(s, dy, places_, x, argmax_.get(), dw, db, queue);
     });
-    if (dx) dense_input_gradient(same_shape(s), dense_.get(), pass.values + at_.weight, dx, pass.stream);
+    if (!dx || (!spread && pooled_input_gradient(s, dy, places_, argmax_.get(), w, dx, pass.stream))) return;
+    if (!spread) spread_pooled(s, dy, places_, argmax_.get(), dense_.get(), pass.stream);
+    dense_input_gradient(same_shape(s), dense_.get(), w, dx, pass.stream);
   }
 
  private:

@@ -114,6 +114,13 @@ void mma(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&c)[4]) {
 inline void __syncthreads() { mnist100::cuda::emulation::wait(mnist100::cuda::emulation::Waiting::kBlock); }
 
 template <class T>
+T atomicAdd(T* at, T value) {  // blocks run one after another, and a block's threads on one
+  const T before = *at;
+  *at += value;
+  return before;
+}
+
+template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return mnist100::cuda::emulation::shuffle_xor(value, mask);
 }

@@ -64,10 +64,14 @@ void Products<P>::conv_block_backward(const ConvBlockShape& s, const float* dy, 
   mark_dead(s.y(), call.in(y, padded(s.y())), call.in(argmax, interior(s.y())), marked.get(), queue);
   const PooledPlaces places = PooledPlaces::padded(s.y());
   if (dx) {
-    const Buffer<float> dense(padded(dense_of(same)), queue);
-    zero(dense.get(), padded(dense_of(same)), queue);
-    spread_pooled(s, dy_there, places, marked.get(), dense.get(), queue);
-    dense_input_gradient(same, dense.get(), call.in(w, weight_count), call.out(dx, padded(s.x())), queue);
+    const float* const w_there = call.in(w, weight_count);
+    float* const dx_there = call.out(dx, padded(s.x()));
+    if (!pooled_input_gradient(s, dy_there, places, marked.get(), w_there, dx_there, queue)) {
+      const Buffer<float> dense(padded(dense_of(same)), queue);
+      zero(dense.get(), padded(dense_of(same)), queue);
+      spread_pooled(s, dy_there, places, marked.get(), dense.get(), queue);
+      dense_input_gradient(same, dense.get(), w_there, dx_there, queue);
+    }
   }
   pooled_weight_gradient(s, dy_there, places, call.in(x, padded(s.x())), marked.get(),
                          call.out(dw, weight_count), call.out(db, s.oc), queue);

@@ -80,7 +80,11 @@ void dense_input_gradient(const ConvSameShape&, const float* dense, const float*
 // db null: no bias.
 void dense_weight_gradient(const ConvSameShape&, const float* dense, const float* x, float* dw, float* db,
                            const Queue&);
-// The same from dy itself, where no input gradient wants it dense.
+// Whether both gradients had better be made of dy itself, which then is nowhere dense.
+bool has_pooled_bands(const ConvBlockShape&, Precision);
+// False, and nothing is done, where there is no kernel for it.
+bool pooled_input_gradient(const ConvBlockShape&, const float* dy, const PooledPlaces&, const uint8_t* argmax,
+                           const float* w, float* dx, const Queue&);
 void pooled_weight_gradient(const ConvBlockShape&, const float* dy, const PooledPlaces&, const float* x,
                             const uint8_t* argmax, float* dw, float* db, const Queue&);
 void batch_norm_stats(const PaddedShape&, const float* x, float* mean, float* var, cudaStream_t);

@@ -144,17 +144,17 @@ __global__ void __launch_bounds__(kBlock)
   const int at = static_cast<int>(blockIdx.x) * kSummed + place;
   const int j = at / quads * 4, i = at % quads * 4, columns = partial.n - j < 4 ? partial.n - j : 4;
   float sums[16] = {};
-  if (at < count)
-    for (int part = adder; part < parts; part += Shape::kAdders) {
-      const float* from = partial.at + (static_cast<int64_t>(part) * partial.n + j) * partial.m4 + i;
-      float more[4][4] = {};
-      MNIST100_UNROLL
-      for (int c = 0; c < 4; ++c)
-        if (c < columns) load_quad(from + c * partial.m4, true, 4, more[c]);
-      MNIST100_UNROLL
-      for (int c = 0; c < 4; ++c) MNIST100_UNROLL
-      for (int r = 0; r < 4; ++r) sums[4 * c + r] += more[c][r];
-    }
+  if (at < count) MNIST100_UNROLL_BY(2)
+  for (int part = adder; part < parts; part += Shape::kAdders) {
+    const float* from = partial.at + (static_cast<int64_t>(part) * partial.n + j) * partial.m4 + i;
+    float more[4][4] = {};
+    MNIST100_UNROLL
+    for (int c = 0; c < 4; ++c)
+      if (c < columns) load_quad(from + c * partial.m4, true, 4, more[c]);
+    MNIST100_UNROLL
+    for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+    for (int r = 0; r < 4; ++r) sums[4 * c + r] += more[c][r];
+  }
   MNIST100_UNROLL
   for (int i_sum = 0; i_sum < 16; ++i_sum)
     for (int apart = kWarp / 2; apart >= kSummed; apart /= 2)

@@ -3,7 +3,7 @@
 // (band.cuh). The gradient before the pool is spread out in shared memory alone.
 #pragma once
 
-#include "band.cuh"
+#include "pixels.cuh"
 
 namespace mnist100::cuda {
 
@@ -28,55 +28,11 @@ struct SingleShape {
   }
 };
 
-// What reaches the result of a conv block before its pool.
-struct PooledGradients {
-  PooledPlaces places;
-  int ph, pw, channels;
-  Divisor by_pw;
-  const float* dy;
-  const uint8_t* argmax;
-  bool aligned;
-
-  // Spreads out that of 16 channels from `first_channel` on, of the windows of a band: whole rows, from the
-  // first pixel of the border on, which are zero beforehand.
-  template <class Format, int kStride>
-  __device__ void spread(const Bands::Band& band, int first_channel, int width, uint32_t* to) const {
-    constexpr int kQuads = 4, kWords = 4 / Format::kOfWord;
-    for (int at = static_cast<int>(threadIdx.x); at < band.lines * pw * kQuads; at += kBlock) {
-      const int window = at / kQuads, quad = at % kQuads, o = first_channel + 4 * quad;
-      const int line = by_pw.quotient(window), column = window - line * pw, y = band.first + line;
-      const int in_dy = places.at(band.image, y, column, o);
-      const int in_argmax = ((band.image * ph + y) * pw + column) * channels + o;
-      float gradient[4] = {};
-      if (aligned)
-        load_quad(dy + in_dy, true, 4, gradient);
-      else
-        MNIST100_UNROLL
-      for (int c = 0; c < 4; ++c) gradient[c] = dy[in_dy + c * places.channel];
-      MNIST100_UNROLL
-      for (int place = 0; place < 4; ++place) {
-        uint32_t* const pixel =
-            to + ((2 * line + place / 2) * width + 1 + 2 * column + place % 2) * kStride + kWords * quad;
-        MNIST100_UNROLL
-        for (int word = 0; word < kWords; ++word) {
-          float of_word[Format::kOfWord];
-          MNIST100_UNROLL
-          for (int e = 0; e < Format::kOfWord; ++e) {
-            const int c = word * Format::kOfWord + e;
-            of_word[e] = argmax[in_argmax + c] == place ? gradient[c] : 0.0f;
-          }
-          pixel[word] = Format::word(of_word);
-        }
-      }
-    }
-  }
-};
-
 // Block (part of the bands, columns). The row behind the taps' is the bias's.
 template <class Format>
 __global__ void __launch_bounds__(kBlock)
     single_gradient_kernel(Bands bands, int count, int height, int width, const float* x,
-                           PooledGradients gradients, PartialSums partial) {
+                           PooledPixels gradients, PartialSums partial) {
   await_previous();
   using Shape = SingleShape<Format>;
   constexpr int kPixels = Shape::kPixels, kStride = Shape::kStrideD, kAcross = Shape::kColumns / 8;
@@ -98,7 +54,7 @@ __global__ void __launch_bounds__(kBlock)
     const int pixels_of_x = (2 * band.lines + 2) * width, pixels = 2 * band.lines * width;
     const float* const from = x + (band.image * height + 2 * band.first) * width;
     __syncthreads();
-    clear_words(ds, Shape::words_of_d(band.lines, width));
+    clear_words(ds, Shape::words_of_d(band.lines, width));  // the pixels of the last mma too
     // The word at a pixel is of it and, if there are two in a word, the next; the first is of the one before.
     for (int at = static_cast<int>(threadIdx.x); at < Shape::words_of_x(band.lines, width); at += kBlock) {
       float of_word[Format::kOfWord];
@@ -110,7 +66,8 @@ __global__ void __launch_bounds__(kBlock)
       xs[at] = Format::word(of_word);
     }
     __syncthreads();
-    gradients.spread<Format, kStride>(band, column0, width, ds);
+    gradients.spread<Format, Shape::kColumns, kStride>(band.image, 2 * band.first + 1, 2 * band.lines, width,
+                                                       column0, ds);
     __syncthreads();
     for (int pixel = warp * kPixels; pixel < pixels; pixel += Shape::kWarps * kPixels) {
       const uint32_t* const row = xs + pixel + behind;
@@ -138,13 +95,12 @@ __global__ void __launch_bounds__(kBlock)
 }
 
 template <class Format>
-bool single_gradient_in(const ConvBlockShape& s, const PooledGradients& gradients, const float* x, float* dw,
+bool single_gradient_in(const ConvBlockShape& s, const PooledPixels& gradients, const float* x, float* dw,
                         float* db, cudaStream_t stream) {
   const PaddedSizes sizes(s.x());
-  const int most = SingleShape<Format>::most_lines(sizes.width()),
-            count_of_windows = gradients.ph * gradients.pw;
-  if (most == 0 || s.n * count_of_windows == 0) return false;
-  const Bands bands(gradients.ph, most);
+  const int most = SingleShape<Format>::most_lines(sizes.width());
+  if (most == 0 || s.n * gradients.windows() == 0) return false;
+  const Bands bands(gradients.lines(), most);
   const int count = static_cast<int>(s.n) * bands.bands,
             parts = count < kWantedBlocks ? count : kWantedBlocks;
   constexpr int kTaps = 9, kRows = kTaps + 1, kQuads = (kRows + 3) / 4;
@@ -162,11 +118,9 @@ bool single_gradient_in(const ConvBlockShape& s, const PooledGradients& gradient
 // the dead marked.
 inline bool single_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,
                             const float* x, const uint8_t* argmax, float* dw, float* db, const Queue& queue) {
-  const bool fits = s.c == 1 && s.kh == 3 && s.kw == 3 && s.oc % 16 == 0;
+  const bool fits = s.c == 1 && s.kh == 3 && s.kw == 3 && s.oc % 16 == 0 && is_aligned(argmax);
   if (queue.precision == Precision::kFp32 || !fits) return false;
-  const int ph = static_cast<int>(s.ph()), pw = static_cast<int>(s.pw());
-  const PooledGradients gradients = {places,      ph, pw,     static_cast<int>(s.oc),
-                                     Divisor(pw), dy, argmax, places.is_in_fours() && is_aligned(dy)};
+  const PooledPixels gradients(s, places, dy, argmax);
   return queue.precision == Precision::kBf16
              ? single_gradient_in<Bf16>(s, gradients, x, dw, db, queue.stream)
              : single_gradient_in<Tf32>(s, gradients, x, dw, db, queue.stream);

@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kBlock)
 
 __device__ double warp_sum_of(int64_t count, const double* terms) {
   double sum = 0;
-  MNIST100_UNROLL_8
+  MNIST100_UNROLL_BY(8)
   for (int64_t i = threadIdx.x % kWarp; i < count; i += kWarp) sum += terms[i];
   return warp_sum(sum);
 }
@@ -114,12 +114,14 @@ __global__ void __launch_bounds__(kBlock)
   state->step += static_cast<uint64_t>(steps);
 }
 
-__global__ void __launch_bounds__(kBlock)
-    correct_kernel(int n, int classes, const float* logits, const int64_t* labels, int64_t* correct) {
+__global__ void __launch_bounds__(kBlock) correct_kernel(int n, int classes, const float* logits,
+                                                         const int64_t* labels, unsigned long long* correct) {
   await_previous();
+  constexpr int kRows = kBlock / kWarp;  // a warp a row
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
   int sum = 0;
-  for (int i = static_cast<int>(threadIdx.x) / kWarp; i < n; i += kBlock / kWarp) {
+  if (i < n) {
     const float* row = logits + static_cast<int64_t>(i) * classes;
     // The label is found unless something beats it: a larger one, an equal one before it, a NaN before a
     // number.
@@ -132,10 +134,10 @@ __global__ void __launch_bounds__(kBlock)
       for (int j = lane; j < label; j += kWarp) beaten += row[j] != row[j];
     }
     beaten = warp_sum(beaten);
-    if (lane == 0) sum += beaten == 0;
+    if (lane == 0) sum = beaten == 0;
   }
-  sum = block_sum(sum);
-  if (threadIdx.x == 0) *correct += sum;
+  sum = block_sum(sum);  // of whole numbers, which can be added in any order
+  if (threadIdx.x == 0) atomicAdd(correct, static_cast<unsigned long long>(sum));
 }
 
 }  // namespace
@@ -190,8 +192,9 @@ void end_steps(StepState* state, int64_t steps, double lambda, int64_t n, const 
 
 void add_correct(int64_t n, int64_t classes, const float* logits, const int64_t* labels, int64_t* correct,
                  cudaStream_t stream) {
-  launch(correct_kernel, dim3(1), dim3(kBlock), stream, static_cast<int>(n), static_cast<int>(classes),
-         logits, labels, correct);
+  const int blocks = ceil_div(n, kBlock / kWarp);
+  launch(correct_kernel, dim3(static_cast<unsigned>(blocks)), dim3(kBlock), stream, static_cast<int>(n),
+         static_cast<int>(classes), logits, labels, reinterpret_cast<unsigned long long*>(correct));
 }
 
 }  // namespace mnist100::cuda
