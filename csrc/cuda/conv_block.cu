@@ -180,8 +180,8 @@ void conv_block(const ConvBlockShape& s, const float* x, const float* w, const f
   }
   const WindowBand band(static_cast<int>(s.ph()), static_cast<int>(s.pw()), taps.x.width());
   if (s.kh == 3 && s.kw == 3 && is_aligned(x) &&
-      band_product(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc), DensePixels{x, taps.x.height()},
-                   band, TapWeights{taps, w}, result, queue))
+      band_product<false>(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc),
+                          DensePixels{x, taps.x.height()}, band, w, result, queue))
     return;
   multiply<Tall>(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<WindowRows>(taps, windows, x),
                  Singly<TapWeights>{{taps, w}}, result, queue);
@@ -206,9 +206,9 @@ bool pooled_input_gradient(const ConvBlockShape& s, const float* dy, const Poole
   const ConvSameShape same = same_shape(s);
   const PaddedSizes sizes(dense_of(same)), xs(s.x());
   const int h = static_cast<int>(s.h), width = static_cast<int>(s.w), c = static_cast<int>(s.c);
-  return band_product(sizes, static_cast<int>(s.n), c, PooledPixels(s, places, dy, argmax),
-                      PixelBand(h, width, sizes.width()), WeightsOfInput(w, c, static_cast<int>(s.oc), 9),
-                      PaddedResult<PixelBand::kRowsApart>(xs, PixelRows(h, width), dx), queue);
+  return band_product<true>(sizes, static_cast<int>(s.n), c, PooledPixels(s, places, dy, argmax),
+                            PixelBand(h, width, sizes.width()), w,
+                            PaddedResult<PixelBand::kRowsApart>(xs, PixelRows(h, width), dx), queue);
 }
 
 void pooled_weight_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,

@@ -225,6 +225,10 @@ class LinearLayer : public DeviceLayer {
   void backward(const Pass& pass, const float* dy, const float* x, const float*, float* dx) override {
     backward_of(pass, dy, {}, x, dx);
   }
+  bool lose(const Pass& pass, const float* x, const Labels& labels, float* dy, float* dx) override {
+    return linear_loss(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, labels.labels, dy,
+                       labels.losses, dx, pass.stream);
+  }
 
  protected:
   LinearShape shape(const Pass& pass) const { return {pass.n * per_sample_, shape_.in, shape_.out}; }
@@ -251,6 +255,7 @@ class LinearBlockLayer : public LinearLayer {
   void backward(const Pass& pass, const float* dy, const float* x, const float* y, float* dx) override {
     backward_of(pass, dy, LinearMask::of_block(p_, y), x, dx);
   }
+  bool lose(const Pass&, const float*, const Labels&, float*, float*) override { return false; }
 
  private:
   double p_;

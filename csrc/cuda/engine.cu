@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -94,7 +95,7 @@ struct Engine::Parts {
 
   void make_pairs(int64_t epoch);
   void enqueue_input(int64_t i, int64_t n, bool augmented, cudaStream_t on);
-  void enqueue_step(int64_t i, int64_t n);
+  void enqueue_step(int64_t i, int64_t n, const std::function<void()>& before_loss);
   void enqueue_steps(int64_t steps, int64_t n, bool augmented);
   void take_steps(int64_t steps, int64_t n, bool augmented);
   const float* evaluate(int set, int64_t first, int64_t n, bool training_mode);
@@ -145,30 +146,28 @@ void Engine::Parts::enqueue_input(int64_t i, int64_t n, bool augmented, cudaStre
               on);
 }
 
-void Engine::Parts::enqueue_step(int64_t i, int64_t n) {
+void Engine::Parts::enqueue_step(int64_t i, int64_t n, const std::function<void()>& before_loss) {
   const StepNumber step{&state.get()->step, static_cast<uint64_t>(i)};
   const int images = static_cast<int>(i % 2);
   const Pass pass{n, values.get(), values.get(), grads.get(), true, step, queue(), &branch, images};
-  const float* const logits = network.forward(pass);
-  cross_entropy_rows(n, network.classes(), logits, labels[images].get(), network.dlogits(),
-                     losses.get() + i * n, stream.at);
+  network.forward_body(pass);
+  before_loss();
+  network.lose(pass, {labels[images].get(), losses.get() + i * n});
   const double l2 = training.adam.l2 / static_cast<double>(n);
   double* const squares_of_step = squares.get() + i * update->parts();
-  network.backward(pass, [&] {
-    branch.run(stream.at,
-               [&](cudaStream_t beside) { update->head(step, l2, factors.get(), squares_of_step, beside); });
-  });
+  network.backward(pass, [&] { update->head(step, l2, factors.get(), squares_of_step, stream.at); });
   update->rest(step, l2, factors.get(), squares_of_step, stream.at);
 }
 
-// The images of each step but the first are made beside the step before it.
+// The images of each step but the first are made beside the last layers of the step before it, which leave
+// most of a GPU idle.
 void Engine::Parts::enqueue_steps(int64_t steps, int64_t n, bool augmented) {
   enqueue_input(0, n, augmented, stream.at);
-  for (int64_t i = 0; i < steps; ++i) {
-    if (i + 1 < steps)
+  for (int64_t i = 0; i < steps; ++i)
+    enqueue_step(i, n, [&] {
+      if (i + 1 == steps) return;
       branch.run(stream.at, [&](cudaStream_t beside) { enqueue_input(i + 1, n, augmented, beside); });
-    enqueue_step(i, n);
-  }
+    });
   end_steps(state.get(), steps, training.adam.l2, n, losses.get(), update->parts(), squares.get(), stream.at);
 }
 

@@ -1,3 +1,4 @@
+#include "loss_row.cuh"
 #include "ops.cuh"
 #include "reduce.cuh"
 
@@ -6,22 +7,11 @@ namespace {
 
 constexpr int kRows = kBlock / kWarp;  // a warp a row
 
-// exp(x) without results below the smallest normal number, as on the CPU; expf alone is off by 2 ulp.
-__device__ float exp_normal(float x) {
-  return x < -87.3365448f ? 0.0f : static_cast<float>(exp(static_cast<double>(x)));
-}
-
 // exp(x - largest) is summed in double, as many classes of nearly no probability would vanish beside one.
 __device__ double exp_sum(int lane, int classes, const float* row, float largest) {
   double sum = 0;
   for (int j = lane; j < classes; j += kWarp) sum += static_cast<double>(exp_normal(row[j] - largest));
   return warp_sum(sum);
-}
-
-__device__ float row_max(int lane, int classes, const float* row) {
-  float largest = row[0];
-  for (int j = lane; j < classes; j += kWarp) largest = row[j] > largest ? row[j] : largest;
-  return warp_max(largest);
 }
 
 __global__ void softmax_kernel(int n, int classes, const float* x, float* p) {
@@ -36,8 +26,6 @@ __global__ void softmax_kernel(int n, int classes, const float* x, float* p) {
     p[static_cast<int64_t>(i) * classes + j] = exp_normal(row[j] - largest) * scale;
 }
 
-constexpr int kKept = 4;  // exponentials of a lane that are kept, of 128 classes; more are computed again
-
 __global__ void cross_entropy_kernel(int n, int classes, const float* logits, const int64_t* labels,
                                      float* dlogits, double* losses) {
   await_previous();
@@ -46,31 +34,10 @@ __global__ void cross_entropy_kernel(int n, int classes, const float* logits, co
   if (i >= n) return;
   const float* row = logits + static_cast<int64_t>(i) * classes;
   float* const to = dlogits + static_cast<int64_t>(i) * classes;
-  const int label = static_cast<int>(labels[i]);
-  const float largest = row_max(lane, classes, row);
-  float kept[kKept];
-  double sum = 0;
-  MNIST100_UNROLL
-  for (int at = 0; at < kKept; ++at) {
-    const int j = lane + at * kWarp;
-    kept[at] = j < classes ? exp_normal(row[j] - largest) : 0.0f;
-    sum += static_cast<double>(kept[at]);
-  }
-  for (int j = lane + kKept * kWarp; j < classes; j += kWarp)
-    sum += static_cast<double>(exp_normal(row[j] - largest));
-  sum = warp_sum(sum);
-  const float scale = static_cast<float>(1.0 / sum), share = 1.0f / static_cast<float>(n);
-  const auto gradient = [=](int j, float exponential) {
-    return (exponential * scale - (j == label ? 1.0f : 0.0f)) * share;
-  };
-  MNIST100_UNROLL
-  for (int at = 0; at < kKept; ++at) {
-    const int j = lane + at * kWarp;
-    if (j < classes) to[j] = gradient(j, kept[at]);
-  }
-  for (int j = lane + kKept * kWarp; j < classes; j += kWarp)
-    to[j] = gradient(j, exp_normal(row[j] - largest));
-  if (lane == 0) losses[i] = log(sum) + (static_cast<double>(largest) - static_cast<double>(row[label]));
+  const double loss =
+      cross_entropy_row(lane, classes, row, static_cast<int>(labels[i]), 1.0f / static_cast<float>(n),
+                        [to](int j, float gradient) { to[j] = gradient; });
+  if (lane == 0) losses[i] = loss;
 }
 
 struct LossTerm {

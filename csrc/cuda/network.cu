@@ -212,21 +212,54 @@ void Network::put_input(int64_t n, const float* x, int which, cudaStream_t strea
 }
 
 const float* Network::forward(const Pass& pass) {
-  for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->forward(pass, result(pass, i), outputs_[i].get());
+  forward_body(pass);
+  layers_.back()->forward(pass, result(pass, layers_.size() - 1), outputs_.back().get());
   return outputs_.back().get();
+}
+
+void Network::forward_body(const Pass& pass) {
+  for (size_t i = 0; i + 1 < layers_.size(); ++i)
+    layers_[i]->forward(pass, result(pass, i), outputs_[i].get());
+}
+
+void Network::lose(const Pass& pass, const Labels& labels) {
+  const size_t last = layers_.size() - 1;
+  const float* const x = result(pass, last);
+  float *const logits = outputs_[last].get(), *const dx = gradients_[last].get();
+  has_last_dx_ = last > first_learning_ && layers_[last]->lose(pass, x, labels, dlogits_.get(), dx);
+  if (has_last_dx_) return;
+  layers_[last]->forward(pass, x, logits);
+  cross_entropy_rows(pass.n, classes_, logits, labels.labels, dlogits_.get(), labels.losses, pass.stream);
+}
+
+// Of the last layer, whose input has its gradient already.
+void Network::last_backward(const Pass& pass) {
+  const size_t last = layers_.size() - 1;
+  pass.branch->run(pass.stream, [&](cudaStream_t beside) {
+    Pass apart = pass;
+    apart.stream = Queue(beside, pass.stream.precision);
+    layers_[last]->backward(apart, dlogits_.get(), result(pass, last), outputs_[last].get(), nullptr);
+  });
 }
 
 const float* Network::result(const Pass& pass, size_t i) const {
   return i == 0 ? input(pass.images) : outputs_[i - 1].get();
 }
 
-void Network::backward(const Pass& pass, const std::function<void()>& after_head) {
+void Network::backward(const Pass& pass, const std::function<void()>& update_head) {
   const float* dy = dlogits_.get();
   for (size_t i = layers_.size(); i-- > first_learning_;) {
     float* const dx = i > first_learning_ ? gradients_[i].get() : nullptr;
-    layers_[i]->backward(pass, dy, result(pass, i), outputs_[i].get(), dx);
-    if (i == head_) after_head();
+    if (i + 1 == layers_.size() && has_last_dx_)
+      last_backward(pass);
+    else
+      layers_[i]->backward(pass, dy, result(pass, i), outputs_[i].get(), dx);
+    if (i == head_) pass.branch->mark();
     dy = dx;
+  }
+  if (head_ < layers_.size()) {
+    pass.branch->await_mark(pass.stream);
+    update_head();
   }
   pass.branch->join(pass.stream);
 }

@@ -67,12 +67,23 @@ std::vector<int64_t> begin_of(const Tensors&);
 std::vector<Places> places_of(const std::vector<LayerSpec>&, const std::vector<int64_t>& begin,
                               size_t parameters);
 
+// Of the samples of a pass, and where the loss of each goes.
+struct Labels {
+  const int64_t* labels;
+  double* losses;
+};
+
 class DeviceLayer {
  public:
   virtual ~DeviceLayer() = default;
   virtual void forward(const Pass&, const float* x, float* y) = 0;
   // dx is null where nothing before this layer learns.
   virtual void backward(const Pass&, const float* dy, const float* x, const float* y, float* dx) = 0;
+  // Of a network's last layer, whose result are logits: the losses (n) and the gradients at them and at x, if
+  // the layer can make all that at once; else false, and nothing is done.
+  virtual bool lose(const Pass&, const float* /*x*/, const Labels&, float* /*dy*/, float* /*dx*/) {
+    return false;
+  }
   // Of batch normalisation alone: mean and variance (2,channels) of the last batch in training, and how many
   // values they are of.
   virtual const float* statistics() const { return nullptr; }
@@ -96,16 +107,20 @@ class Network {
   float* input(int which) const { return inputs_[which].get(); }
   ImagePlaces input_places() const;
   void put_input(int64_t n, const float* x, int which, cudaStream_t) const;
-  float* dlogits() const { return dlogits_.get(); }  // (n,classes)
-  const float* forward(const Pass&);                 // logits (n,classes)
-  // after_head(): once, when the linear layers behind all others that learn need their weights no more and
-  // their gradients are on their way on the branch; never if they are all that learns, or there are none.
-  void backward(const Pass&, const std::function<void()>& after_head);
+  const float* forward(const Pass&);  // logits (n,classes)
+  // The same in two steps for a pass that learns: all layers but the last; then that one, and the losses.
+  void forward_body(const Pass&);
+  void lose(const Pass&, const Labels&);
+  // After `lose`. update_head(): once, last of all on the main stream, when the gradients of the linear
+  // layers behind all others that learn are there, though not those of others; never if they are all that
+  // learns, or there are none.
+  void backward(const Pass&, const std::function<void()>& update_head);
   // Where the weights of those layers begin; beyond all tensors if it is never.
   int64_t head() const { return head_begin_; }
 
  private:
   const float* result(const Pass&, size_t i) const;  // of the layers before layer i
+  void last_backward(const Pass&);
 
   std::vector<std::unique_ptr<DeviceLayer>> layers_;
   Kept<float> inputs_[2];
@@ -116,6 +131,7 @@ class Network {
   size_t first_learning_ = 0, head_ = 0;
   int64_t head_begin_ = 0;
   int64_t classes_ = 0;
+  bool has_last_dx_ = false;  // since `lose`
 };
 
 }  // namespace mnist100::cuda
