@@ -16,20 +16,23 @@ __device__ inline void clear_words(uint32_t* to, int size) {
     store_words(to + at, zeros);
 }
 
-// `pixels` pixels of kChannels, one after another at x -> words, `kStride` from pixel to pixel.
-template <class Format, int kChannels, int kStride>
-__device__ void load_pixels(const float* x, int pixels, uint32_t* to) {
-  constexpr int kQuads = kChannels / 4, kWords = 4 / Format::kOfWord, kAtOnce = 8;
+// `pixels` pixels of kChannels, one after another at x -> words, `kStride` from pixel to pixel. A thread
+// reads kAtOnce quads at a time, and between() runs while the first ones are on their way.
+template <class Format, int kChannels, int kStride, int kAtOnce, class Between>
+__device__ void load_pixels(const float* x, int pixels, uint32_t* to, const Between& between) {
+  constexpr int kQuads = kChannels / 4, kWords = 4 / Format::kOfWord;
   static_assert(kStride % 2 == 0);  // pairs of words are stored
   const int threads = static_cast<int>(blockDim.x), quads = pixels * kQuads;
-  for (int first = static_cast<int>(threadIdx.x); first < quads; first += kAtOnce * threads) {
+  for (int first = 0; first < quads; first += kAtOnce * threads) {
     float four[kAtOnce][4] = {};
+    const int own = first + static_cast<int>(threadIdx.x);
     MNIST100_UNROLL
     for (int i = 0; i < kAtOnce; ++i)
-      if (first + i * threads < quads) load_quad(x + 4 * (first + i * threads), true, 4, four[i]);
+      if (own + i * threads < quads) load_quad(x + 4 * (own + i * threads), true, 4, four[i]);
+    if (first == 0) between();
     MNIST100_UNROLL
     for (int i = 0; i < kAtOnce; ++i) {
-      const int quad = first + i * threads;
+      const int quad = own + i * threads;
       if (quad >= quads) continue;
       uint32_t words[kWords];
       MNIST100_UNROLL

@@ -83,13 +83,13 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
     uint32_t* const ds = shared + Shape::words_of_x(band.lines, width);
     const int pixels_of_x = (band.lines + 2) * width, pixels = band.lines * width;
     __syncthreads();
-    clear_words(xs, kStrideX);
-    load_pixels<Format, Shape::kChannels, kStrideX>(x + line * width * Shape::kChannels, pixels_of_x,
-                                                    xs + kStrideX);
-    clear_words(xs + (pixels_of_x + 1) * kStrideX, (kPixels + 1) * kStrideX);
-    gradients.template load<Format, Shape::kColumns, kStrideD>(band.image, band.first + 1, band.lines, width,
-                                                               ds);
-    clear_words(ds + pixels * kStrideD, kPixels * kStrideD);
+    gradients.template load<Format, Shape::kColumns, kStrideD>(
+        band.image, band.first + 1, band.lines, width, kPixels, ds, [&] {
+          clear_words(xs, kStrideX);
+          clear_words(xs + (pixels_of_x + 1) * kStrideX, (kPixels + 1) * kStrideX);
+          load_pixels<Format, Shape::kChannels, kStrideX, 6>(x + line * width * Shape::kChannels, pixels_of_x,
+                                                             xs + kStrideX, [] {});
+        });
     __syncthreads();
     for (int pixel = share * kPixels; pixel < pixels; pixel += kShares * kPixels) {
       uint32_t right[kAcross][2];

@@ -48,17 +48,16 @@ inline int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) 
 
 // Has to be the first statement of every kernel: it may be started while the kernel before it in the stream
 // still runs (CUDA programming guide, "Programmatic dependent launch"), and waits here for its end. So the
-// time that a launch takes overlaps with work.
+// time that a launch takes overlaps with work. The next one may be started from here on.
 __device__ inline void await_previous() {
 #if !defined(MNIST100_EMULATE) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  cudaTriggerProgrammaticLaunchCompletion();
   cudaGridDependencySynchronize();
+  cudaTriggerProgrammaticLaunchCompletion();
 #endif
 }
 
 #ifndef MNIST100_EMULATE
-// Whether the GPU in use can start a kernel before the one before it has ended: from compute capability 9.0
-// on.
+// Whether the GPU in use can start a kernel early: from compute capability 9.0 on.
 inline bool launches_early() {
   static const bool can = [] {
     int device = 0, major = 0;

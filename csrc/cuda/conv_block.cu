@@ -2,6 +2,7 @@
 #include "band_product.cuh"
 #include "ops.cuh"
 #include "single_gradient.cuh"
+#include "single_product.cuh"
 
 namespace mnist100::cuda {
 namespace {
@@ -171,17 +172,19 @@ void conv_block(const ConvBlockShape& s, const float* x, const float* w, const f
   const Taps taps(PaddedSizes(s.x()), static_cast<int>(s.kh), static_cast<int>(s.kw));
   const WindowRows windows = windows_of(s);
   const PooledResult result(s, b, places, y, argmax, marks_dead);
+  const WindowBand band(static_cast<int>(s.ph()), static_cast<int>(s.pw()), taps.x.width());
   if (s.c == 1 && s.kh == 3 && s.kw == 3) {
+    if (single_product(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc), x, band, w, result, queue))
+      return;
     const int count = rows_of(s) / 4;
     const dim3 grid(static_cast<unsigned>(ceil_div(count, kWindows)),
                     static_cast<unsigned>(ceil_div(s.oc, kSingles)));
     launch(single_channel_kernel, grid, dim3(kBlock), queue, PaddedSizes(s.x()), count, x, w, result);
     return;
   }
-  const WindowBand band(static_cast<int>(s.ph()), static_cast<int>(s.pw()), taps.x.width());
   if (s.kh == 3 && s.kw == 3 && is_aligned(x) &&
-      band_product<false>(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc),
-                          DensePixels{x, taps.x.height()}, band, w, result, queue))
+      band_product(taps.x, static_cast<int>(s.n), static_cast<int>(s.oc), DensePixels{x, taps.x.height()},
+                   band, TapWeights{taps, w}, result, queue))
     return;
   multiply<Tall>(rows_of(s), static_cast<int>(s.oc), taps.count(), TapsOfPixel<WindowRows>(taps, windows, x),
                  Singly<TapWeights>{{taps, w}}, result, queue);
@@ -206,9 +209,9 @@ bool pooled_input_gradient(const ConvBlockShape& s, const float* dy, const Poole
   const ConvSameShape same = same_shape(s);
   const PaddedSizes sizes(dense_of(same)), xs(s.x());
   const int h = static_cast<int>(s.h), width = static_cast<int>(s.w), c = static_cast<int>(s.c);
-  return band_product<true>(sizes, static_cast<int>(s.n), c, PooledPixels(s, places, dy, argmax),
-                            PixelBand(h, width, sizes.width()), w,
-                            PaddedResult<PixelBand::kRowsApart>(xs, PixelRows(h, width), dx), queue);
+  return band_product(sizes, static_cast<int>(s.n), c, PooledPixels(s, places, dy, argmax),
+                      PixelBand(h, width, sizes.width()), WeightsOfInput(w, c, static_cast<int>(s.oc), 9),
+                      PaddedResult<PixelBand::kRowsApart>(xs, PixelRows(h, width), dx), queue);
 }
 
 void pooled_weight_gradient(const ConvBlockShape& s, const float* dy, const PooledPlaces& places,

@@ -55,8 +55,8 @@ void conv_same(const ConvSameShape& s, const float* x, const float* w, const flo
   const int oc = static_cast<int>(s.oc);
   constexpr int kApart = PixelBand::kRowsApart;
   if (is_3x3(s) && is_aligned(x) &&
-      band_product<false>(taps.x, static_cast<int>(s.n), oc, DensePixels{x, taps.x.height()}, band_of(taps.x),
-                          w, SameResult<kApart>{{ys, pixels, y}, b, relu}, queue))
+      band_product(taps.x, static_cast<int>(s.n), oc, DensePixels{x, taps.x.height()}, band_of(taps.x),
+                   TapWeights{taps, w}, SameResult<kApart>{{ys, pixels, y}, b, relu}, queue))
     return;
   multiply<Tall>(rows_of(s), oc, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, x),
                  Singly<TapWeights>{{taps, w}}, SameResult<>{{ys, pixels, y}, b, relu}, queue);
@@ -74,14 +74,14 @@ void dense_input_gradient(const ConvSameShape& s, const float* dense, const floa
   const Taps taps(PaddedSizes(dense_of(s)), static_cast<int>(s.kh), static_cast<int>(s.kw));
   const PixelRows pixels = pixels_of(s);
   const PaddedSizes xs(s.x());
+  const WeightsOfInput weights(w, c, oc, taps.kh * taps.kw);
   constexpr int kApart = PixelBand::kRowsApart;
   if (is_3x3(s) && is_aligned(dense) &&
-      band_product<true>(taps.x, static_cast<int>(s.n), c, DensePixels{dense, taps.x.height()},
-                         band_of(taps.x), w, PaddedResult<kApart>(xs, pixels, dx), queue))
+      band_product(taps.x, static_cast<int>(s.n), c, DensePixels{dense, taps.x.height()}, band_of(taps.x),
+                   weights, PaddedResult<kApart>(xs, pixels, dx), queue))
     return;
   multiply<Tall>(rows_of(s), c, taps.count(), TapsOfPixel<PixelRows>(taps, pixels, dense),
-                 Singly<WeightsOfInput>{WeightsOfInput(w, c, oc, taps.kh * taps.kw)},
-                 PaddedResult<>(xs, pixels, dx), queue);
+                 Singly<WeightsOfInput>{weights}, PaddedResult<>(xs, pixels, dx), queue);
 }
 
 void dense_weight_gradient(const ConvSameShape& s, const float* dense, const float* x, float* dw, float* db,

@@ -11,8 +11,9 @@ namespace {
 
 constexpr int kRows = 16;  // samples of a block: rows of a fragment
 constexpr int kMostIn = 256, kMostClasses = 128;
-constexpr int kWarps = kBlock / kWarp;
-constexpr int kTiles = kMostClasses / 8 / kWarps;  // of eight classes, of a warp
+constexpr int kThreads = kWarp * kRows;  // a warp's share are a row of logits and eight columns of them
+constexpr int kWarps = kThreads / kWarp;
+static_assert(kMostClasses == 8 * kWarps);
 
 // The word of kOfWord elements that lie at `at`, as a pair of them wants them.
 template <class Format>
@@ -41,11 +42,25 @@ struct Samples {
 // x (n,in) -> the block's samples; zero beyond n.
 template <class Format>
 __device__ void load_samples(int first, int n, int in, const float* x, Samples<Format>& to) {
-  const int words = in / Format::kOfWord;
-  for (int at = static_cast<int>(threadIdx.x); at < kRows * words; at += kBlock) {
-    const int row = at / words, word = at % words;
-    to.words[row * Samples<Format>::kStride + word] =
-        first + row < n ? word_at<Format>(x + (first + row) * in + word * Format::kOfWord) : 0;
+  constexpr int kLoads = kMostIn / 4 / kWarp;  // of four elements, of a warp's row
+  const int row = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  float four[kLoads][4] = {};
+  MNIST100_UNROLL
+  for (int i = 0; i < kLoads; ++i)
+    if (first + row < n && 4 * (lane + i * kWarp) < in)
+      load_quad(x + (first + row) * in + 4 * (lane + i * kWarp), true, 4, four[i]);
+  MNIST100_UNROLL
+  for (int i = 0; i < kLoads; ++i) {
+    constexpr int kWords = 4 / Format::kOfWord;
+    uint32_t words[kWords];
+    MNIST100_UNROLL
+    for (int word = 0; word < kWords; ++word) {
+      float of_word[Format::kOfWord];
+      MNIST100_UNROLL
+      for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = four[i][word * Format::kOfWord + e];
+      words[word] = Format::word(of_word);
+    }
+    store_words(to.words + row * Samples<Format>::kStride + kWords * (lane + i * kWarp), words);
   }
 }
 
@@ -58,27 +73,23 @@ __device__ void multiply_samples(const Samples<Format>& x, int in, int classes, 
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = static_cast<int>(threadIdx.x) % kWarp / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
   const uint32_t* const left_at = x.words + g * Samples<Format>::kStride + t;
-  float sums[kTiles][4] = {};
-  MNIST100_UNROLL_BY(8)
+  const int column = 8 * warp + g;
+  float sums[4] = {};
+  MNIST100_UNROLL_BY(16)
   for (int step = 0; step < in / Format::kOfWord; step += kWordsOfMma) {
-    uint32_t left[4];
+    uint32_t left[4], right[2];
+    MNIST100_UNROLL
+    for (int i = 0; i < 2; ++i)
+      right[i] =
+          column < classes ? word_at<Format>(w + column * in + (step + t + 4 * i) * Format::kOfWord) : 0;
     MNIST100_UNROLL
     for (int i = 0; i < 4; ++i) left[i] = left_at[i % 2 * 8 * Samples<Format>::kStride + step + i / 2 * 4];
-    MNIST100_UNROLL
-    for (int tile = 0; tile < kTiles; ++tile) {
-      const int j = 8 * (warp + tile * kWarps) + g;
-      uint32_t right[2];
-      MNIST100_UNROLL
-      for (int i = 0; i < 2; ++i)
-        right[i] = j < classes ? word_at<Format>(w + j * in + (step + t + 4 * i) * Format::kOfWord) : 0;
-      mma<Format>(left, right, sums[tile]);
-    }
+    mma<Format>(left, right, sums);
   }
   MNIST100_UNROLL
-  for (int tile = 0; tile < kTiles; ++tile) MNIST100_UNROLL
   for (int i = 0; i < 4; ++i) {
-    const int j = 8 * (warp + tile * kWarps) + 2 * t + i % 2;
-    if (j < classes) logits[g + i / 2 * 8][j] = sums[tile][i] + b[j];
+    const int j = 8 * warp + 2 * t + i % 2;
+    if (j < classes) logits[g + i / 2 * 8][j] = sums[i] + b[j];
   }
 }
 
@@ -88,10 +99,10 @@ __device__ void multiply_gradients(const Scores& gradients, int first, int n, in
                                    const float* w, float* dx) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = static_cast<int>(threadIdx.x) % kWarp / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
-  constexpr int kDepth = kWordsOfMma * Format::kOfWord, kAtOnce = 4;  // tiles of eight columns
+  constexpr int kDepth = kWordsOfMma * Format::kOfWord, kAtOnce = 2;  // tiles of eight columns
   for (int column0 = 8 * kAtOnce * warp; column0 < in; column0 += 8 * kAtOnce * kWarps) {
     float sums[kAtOnce][4] = {};
-    MNIST100_UNROLL_BY(4)
+    MNIST100_UNROLL_BY(7)
     for (int k = 0; k < classes; k += kDepth) {
       uint32_t left[4];
       MNIST100_UNROLL
@@ -124,7 +135,7 @@ __device__ void multiply_gradients(const Scores& gradients, int first, int n, in
 }
 
 template <class Format>
-__global__ void __launch_bounds__(kBlock)
+__global__ void __launch_bounds__(kThreads)
     linear_loss_kernel(int n, int in, int classes, const float* x, const float* w, const float* b,
                        const int64_t* labels, float* dlogits, double* losses, float* dx) {
   await_previous();
@@ -132,17 +143,16 @@ __global__ void __launch_bounds__(kBlock)
   alignas(16) __shared__ Scores logits;
   alignas(16) __shared__ Scores gradients;
   const int first = static_cast<int>(blockIdx.x) * kRows;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int row = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int i = first + row, label = i < n ? static_cast<int>(labels[i]) : 0;
   load_samples(first, n, in, x, samples);
-  for (int at = static_cast<int>(threadIdx.x); at < kRows * (kMostClasses + 4); at += kBlock)
+  for (int at = static_cast<int>(threadIdx.x); at < kRows * (kMostClasses + 4); at += kThreads)
     gradients[at / (kMostClasses + 4)][at % (kMostClasses + 4)] = 0.0f;
   __syncthreads();
   multiply_samples(samples, in, classes, w, b, logits);
   __syncthreads();
-  const float share = 1.0f / static_cast<float>(n);
-  for (int row = warp; row < kRows && first + row < n; row += kWarps) {
-    const int i = first + row;
-    const double loss = cross_entropy_row(lane, classes, logits[row], static_cast<int>(labels[i]), share,
+  if (i < n) {
+    const double loss = cross_entropy_row(lane, classes, logits[row], label, 1.0f / static_cast<float>(n),
                                           [&](int j, float gradient) {
                                             gradients[row][j] = gradient;
                                             dlogits[i * classes + j] = gradient;
@@ -160,8 +170,9 @@ bool linear_loss(const LinearShape& s, const float* x, const float* w, const flo
   const bool fits = s.in % 16 == 0 && s.in <= kMostIn && s.out <= kMostClasses;
   if (queue.precision == Precision::kFp32 || !fits || !is_aligned(x) || !is_aligned(w)) return false;
   launch(queue.precision == Precision::kBf16 ? linear_loss_kernel<Bf16> : linear_loss_kernel<Tf32>,
-         dim3(static_cast<unsigned>(ceil_div(s.n, kRows))), dim3(kBlock), queue.stream, static_cast<int>(s.n),
-         static_cast<int>(s.in), static_cast<int>(s.out), x, w, b, labels, dlogits, losses, dx);
+         dim3(static_cast<unsigned>(ceil_div(s.n, kRows))), dim3(kThreads), queue.stream,
+         static_cast<int>(s.n), static_cast<int>(s.in), static_cast<int>(s.out), x, w, b, labels, dlogits,
+         losses, dx);
   return true;
 }
 

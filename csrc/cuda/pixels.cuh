@@ -2,10 +2,13 @@
 // the result of a conv block before its pool, which then lies nowhere else.
 //
 //   struct Pixels {
-//     // Rows top .. top + rows - 1 of a padded image, whole rows of `width` pixels of kChannels -> words,
-//     // kStride from pixel to pixel. The whole block calls it, and synchronises afterwards.
-//     template <class Format, int kChannels, int kStride>
-//     __device__ void load(int image, int top, int rows, int width, uint32_t* to) const;
+//     // Rows top .. top + rows - 1 of a padded image, whole rows of `width` pixels of kChannels, and
+//     `behind`
+//     // pixels of zeros -> words, kStride from pixel to pixel. The whole block calls it, and synchronises
+//     // before and afterwards. between() runs while memory is waited for.
+//     template <class Format, int kChannels, int kStride, class Between>
+//     __device__ void load(int image, int top, int rows, int width, int behind, uint32_t* to,
+//                          const Between& between) const;
 //   };
 #pragma once
 
@@ -17,9 +20,12 @@ namespace mnist100::cuda {
 struct DensePixels {
   const float* x;
   int height;  // border and all
-  template <class Format, int kChannels, int kStride>
-  __device__ void load(int image, int top, int rows, int width, uint32_t* to) const {
-    load_pixels<Format, kChannels, kStride>(x + (image * height + top) * width * kChannels, rows * width, to);
+  template <class Format, int kChannels, int kStride, class Between>
+  __device__ void load(int image, int top, int rows, int width, int behind, uint32_t* to,
+                       const Between& between) const {
+    clear_words(to + rows * width * kStride, behind * kStride);
+    load_pixels<Format, kChannels, kStride, 4>(x + (image * height + top) * width * kChannels, rows * width,
+                                               to, between);
   }
 };
 
@@ -39,38 +45,44 @@ class PooledPixels {
 
   int lines() const { return ph_; }
   int windows() const { return ph_ * pw_; }
-
-  template <class Format, int kChannels, int kStride>
-  __device__ void load(int image, int top, int rows, int width, uint32_t* to) const {
-    clear_words(to, rows * width * kStride);
-    __syncthreads();
-    spread<Format, kChannels, kStride>(image, top, rows, width, 0, to);
+  // The same from another channel on.
+  __device__ PooledPixels from_channel(int channel) const {
+    PooledPixels pixels = *this;
+    pixels.places_.first += channel * places_.channel;
+    pixels.argmax_ += channel;
+    return pixels;
   }
 
-  // Channels first_channel .. first_channel + kChannels - 1 of the same, to words that are zero.
-  template <class Format, int kChannels, int kStride>
-  __device__ void spread(int image, int top, int rows, int width, int first_channel, uint32_t* to) const {
-    constexpr int kQuads = kChannels / 4, kAtOnce = 4;
-    const int threads = static_cast<int>(blockDim.x);
-    const int first_line = top > 1 ? (top - 1) / 2 : 0, end = (top + rows) / 2;
+  template <class Format, int kChannels, int kStride, class Between>
+  __device__ void load(int image, int top, int rows, int width, int behind, uint32_t* to,
+                       const Between& between) const {
+    constexpr int kQuads = kChannels / 4, kAtOnce = 3;
+    const int threads = static_cast<int>(blockDim.x), end = (top + rows) / 2;
+    const int first_line = top > 1 ? (top - 1) / 2 : 0;
     const int windows = ((end < ph_ ? end : ph_) - first_line) * pw_, units = windows * kQuads;
-    for (int first = static_cast<int>(threadIdx.x); first < units; first += kAtOnce * threads) {
+    for (int first = 0; first == 0 || first < units; first += kAtOnce * threads) {
       Gradient gradients[kAtOnce] = {};
+      const int own = first + static_cast<int>(threadIdx.x);
       MNIST100_UNROLL
       for (int i = 0; i < kAtOnce; ++i) {
-        const int unit = first + i * threads;
+        const int unit = own + i * threads;
         if (unit >= units) continue;
         // Neighbouring threads follow what is adjacent in dy.
         const int window = aligned_ ? unit / kQuads : unit % windows;
         const int quad = aligned_ ? unit % kQuads : unit / windows;
         const int line = by_pw_.quotient(window), column = window - line * pw_;
-        read(image, first_line + line, column, first_channel + 4 * quad, gradients[i]);
+        read(image, first_line + line, column, 4 * quad, gradients[i]);
         gradients[i].row = 2 * (first_line + line) + 1 - top;
         gradients[i].at = (gradients[i].row * width + 1 + 2 * column) * kStride + 4 * quad / Format::kOfWord;
       }
+      if (first == 0) {
+        between();
+        clear_words(to, (rows * width + behind) * kStride);
+        __syncthreads();
+      }
       MNIST100_UNROLL
       for (int i = 0; i < kAtOnce; ++i)
-        if (first + i * threads < units) write<Format, kStride>(gradients[i], rows, width, to);
+        if (own + i * threads < units) write<Format, kStride>(gradients[i], rows, width, to);
     }
   }
 

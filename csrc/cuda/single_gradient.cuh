@@ -3,6 +3,7 @@
 // (band.cuh). The gradient before the pool is spread out in shared memory alone.
 #pragma once
 
+#include "overlapping.cuh"
 #include "pixels.cuh"
 
 namespace mnist100::cuda {
@@ -28,6 +29,8 @@ struct SingleShape {
   }
 };
 
+constexpr int kMostSingleParts = 512;  // about four blocks for each multiprocessor of the largest GPUs
+
 // Block (part of the bands, columns). The row behind the taps' is the bias's.
 template <class Format>
 __global__ void __launch_bounds__(kBlock)
@@ -47,6 +50,7 @@ __global__ void __launch_bounds__(kBlock)
   for (float& e : ones) e = 1.0f;
   const uint32_t one = g == 1 ? Format::word(ones) : 0;
   float sums[Shape::kSums] = {};  // [tile of columns][4]
+  const PooledPixels mine = gradients.from_channel(column0);
   for (int unit = static_cast<int>(blockIdx.x); unit < count; unit += static_cast<int>(gridDim.x)) {
     const Bands::Band band = bands.band(unit);
     uint32_t* const xs = shared;
@@ -54,20 +58,9 @@ __global__ void __launch_bounds__(kBlock)
     const int pixels_of_x = (2 * band.lines + 2) * width, pixels = 2 * band.lines * width;
     const float* const from = x + (band.image * height + 2 * band.first) * width;
     __syncthreads();
-    clear_words(ds, Shape::words_of_d(band.lines, width));  // the pixels of the last mma too
-    // The word at a pixel is of it and, if there are two in a word, the next; the first is of the one before.
-    for (int at = static_cast<int>(threadIdx.x); at < Shape::words_of_x(band.lines, width); at += kBlock) {
-      float of_word[Format::kOfWord];
-      MNIST100_UNROLL
-      for (int e = 0; e < Format::kOfWord; ++e) {
-        const int pixel = at + e - 1;
-        of_word[e] = pixel >= 0 && pixel < pixels_of_x ? from[pixel] : 0.0f;
-      }
-      xs[at] = Format::word(of_word);
-    }
-    __syncthreads();
-    gradients.spread<Format, Shape::kColumns, kStride>(band.image, 2 * band.first + 1, 2 * band.lines, width,
-                                                       column0, ds);
+    mine.template load<Format, Shape::kColumns, kStride>(
+        band.image, 2 * band.first + 1, 2 * band.lines, width, kPixels, ds,
+        [&] { load_overlapping<Format>(from, pixels_of_x, Shape::words_of_x(band.lines, width), xs); });
     __syncthreads();
     for (int pixel = warp * kPixels; pixel < pixels; pixel += Shape::kWarps * kPixels) {
       const uint32_t* const row = xs + pixel + behind;
@@ -102,7 +95,7 @@ bool single_gradient_in(const ConvBlockShape& s, const PooledPixels& gradients, 
   if (most == 0 || s.n * gradients.windows() == 0) return false;
   const Bands bands(gradients.lines(), most);
   const int count = static_cast<int>(s.n) * bands.bands,
-            parts = count < kWantedBlocks ? count : kWantedBlocks;
+            parts = count < kMostSingleParts ? count : kMostSingleParts;
   constexpr int kTaps = 9, kRows = kTaps + 1, kQuads = (kRows + 3) / 4;
   const int oc = static_cast<int>(s.oc);
   Buffer<float> sums(int64_t{parts} * oc * kQuads * 4, stream);
