@@ -80,26 +80,39 @@ struct BandShape {
   }
 };
 
+// Word `word` of column `column` of the weights, and its place in the order in which neighbouring threads
+// read them: what is adjacent in memory, the taps of an input and an output channel, first.
+template <class Shape, bool kColumnFirst>
+struct WeightWord {
+  int column, word;
+  __device__ explicit WeightWord(int at) {
+    const int tap = at % 9, channels = at / 9;
+    column = kColumnFirst ? channels % Shape::kColumns : channels / Shape::kWords;
+    word = tap * Shape::kWords + (kColumnFirst ? channels / Shape::kColumns : channels % Shape::kWords);
+  }
+};
+
 // The weights of a block's columns -> shared memory. `weights` is a functor (column, k) -> element, k being
-// (ky, kx, c).
+// (ky, kx, c); Weights::kColumnFirst: columns of one c are nearer in memory than channels of one column.
 template <class Format, class Shape, class Weights>
 __device__ void load_weights(int column0, int n, const Weights& weights, uint32_t* to) {
   constexpr int kWords = Shape::kColumns * Shape::kDepth, kLoads = (kWords + kBandThreads - 1) / kBandThreads;
+  using Word = WeightWord<Shape, Weights::kColumnFirst>;
   float of_word[kLoads][Format::kOfWord] = {};
   MNIST100_UNROLL
   for (int i = 0; i < kLoads; ++i) {
     const int at = i * kBandThreads + static_cast<int>(threadIdx.x);
-    const int j = at / Shape::kDepth, word = at % Shape::kDepth;
-    if (at < kWords && column0 + j < n) MNIST100_UNROLL
+    const Word word(at);
+    if (at < kWords && column0 + word.column < n) MNIST100_UNROLL
     for (int e = 0; e < Format::kOfWord; ++e)
-      of_word[i][e] = weights(column0 + j, word * Format::kOfWord + e);
+      of_word[i][e] = weights(column0 + word.column, word.word * Format::kOfWord + e);
   }
   MNIST100_UNROLL
   for (int i = 0; i < kLoads; ++i) {
     const int at = i * kBandThreads + static_cast<int>(threadIdx.x);
+    const Word word(at);
     if (at < kWords)
-      to[fragment_column(at / Shape::kDepth) * Shape::kStrideB + at % Shape::kDepth] =
-          Format::word(of_word[i]);
+      to[fragment_column(word.column) * Shape::kStrideB + word.word] = Format::word(of_word[i]);
   }
 }
 

@@ -132,6 +132,17 @@ __device__ T block_sum(T value) {
 
 __device__ inline float relu_of(float x) { return x < 0.0f ? 0.0f : x; }  // a NaN is kept
 
+// The larger one; a NaN if either is.
+__device__ inline float max_or_nan(float a, float b) {
+#ifdef MNIST100_EMULATE
+  return a != a || b != b ? a + b : a > b ? a : b;
+#else
+  float larger;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+  return larger;
+#endif
+}
+
 // A NaN beats everything before it.
 __device__ inline bool beats(float candidate, float best) {
   return candidate > best || candidate != candidate;

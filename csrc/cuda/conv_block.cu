@@ -28,21 +28,25 @@ struct PooledResult {
         aligned(channels % 4 == 0 && y.is_in_fours() && is_aligned(to) && is_aligned(argmax)) {}
 
   __device__ void operator()(int i, int, int o, int count, const Sums& sums) const {
-    float values[4] = {};
-    uint32_t places[4] = {};
+    float values[4];
+    uint32_t places[4];
     MNIST100_UNROLL
     for (int c = 0; c < 4; ++c) {
       const float bias = c < count ? b[o + c] : 0.0f;
-      values[c] = relu_of(sums[c][0] + bias);
+      float at_place[4];
       MNIST100_UNROLL
-      for (uint32_t place = 1; place < 4; ++place) {
-        const float value = relu_of(sums[c][place] + bias);
-        if (!beats(value, values[c])) continue;
-        values[c] = value;
-        places[c] = place;
-      }
+      for (int place = 0; place < 4; ++place) at_place[place] = sums[c][place] + bias;
+      const float largest =
+          max_or_nan(max_or_nan(at_place[0], at_place[1]), max_or_nan(at_place[2], at_place[3]));
+      values[c] = max_or_nan(largest, 0.0f);
+      places[c] = 3;  // the first of equals; where none is positive, all are equal
+      MNIST100_UNROLL
+      for (uint32_t place = 3; place-- > 0;)
+        if (at_place[place] == largest) places[c] = place;
+      if (values[c] == 0.0f) places[c] = 0;
       if (marks_dead && !(values[c] > 0.0f)) places[c] = kDead;
     }
+    if (!(values[0] + values[1] + values[2] + values[3] >= 0.0f) && !marks_dead) find_nans(sums, places);
     const Pixel at = windows.window(i);
     float* const y_at = to + y.at(at.n, at.y, at.x, o);
     uint8_t* const argmax_at = argmax + i / 4 * channels + o;
@@ -58,6 +62,15 @@ struct PooledResult {
       y_at[c * y.channel] = values[c];
       argmax_at[c] = static_cast<uint8_t>(places[c]);
     }
+  }
+
+ private:
+  // A NaN beats everything before it.
+  __device__ static void find_nans(const Sums& sums, uint32_t (&places)[4]) {
+    MNIST100_UNROLL
+    for (int c = 0; c < 4; ++c) MNIST100_UNROLL
+    for (uint32_t place = 0; place < 4; ++place)
+      if (sums[c][place] != sums[c][place]) places[c] = place;
   }
 };
 

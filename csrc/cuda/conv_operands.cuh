@@ -121,7 +121,7 @@ struct PixelsOfTap {
 };
 
 struct TapWeights {
-  static constexpr bool kFastK = true;
+  static constexpr bool kFastK = true, kColumnFirst = false;
   Taps taps;
   const float* w;
   __device__ float operator()(int o, int q) const { return w[taps.in_weights(o, q)]; }
@@ -149,7 +149,7 @@ struct TapWeightsResult {
 // w (oc,c,kh,kw) of an input channel: k (ky, kx, o), the kernel turned round.
 class WeightsOfInput {
  public:
-  static constexpr bool kFastK = true;
+  static constexpr bool kFastK = true, kColumnFirst = true;
   WeightsOfInput(const float* w, int c, int oc, int taps) : w_(w), c_(c), taps_(taps), by_oc_(oc) {}
   __device__ float operator()(int channel, int q) const {
     const int tap = by_oc_.quotient(q);

@@ -176,11 +176,13 @@ void add_parts(int m, int parts, const PartialSums& partial, const Result& resul
     launch(add_parts_kernel<Shape, Result>, dim3(static_cast<unsigned>(ceil_div(count, Shape::kSummed))),
            dim3(kBlock), stream, m, quads, count, parts, partial, result);
   };
-  // Each thread reads two parts, one after another, at most; or, of the 256 that there are at most, the same.
+  // A thread reads about two parts, one after another.
   if (parts <= 32)
     run(Adders<16>());
-  else
+  else if (parts <= 256)
     run(Adders<2>());
+  else
+    run(Adders<1>());
 }
 
 }  // namespace mnist100::cuda
