@@ -222,8 +222,16 @@ class LinearLayer : public DeviceLayer {
   void forward(const Pass& pass, const float* x, float* y) override {
     linear(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, y, pass.stream);
   }
-  void backward(const Pass& pass, const float* dy, const float* x, const float*, float* dx) override {
-    backward_of(pass, dy, {}, x, dx);
+  void backward(const Pass& pass, const float* dy, const float* x, const float* y, float* dx) override {
+    pass.run_beside(dx, [&](const Queue& queue) {
+      linear_weight_gradient(shape(pass), dy, mask(y), x, pass.grads + at_.weight, pass.grads + at_.bias,
+                             queue);
+    });
+    if (dx) input_gradient(pass, dy, x, y, dx);
+  }
+  bool is_linear() const override { return true; }
+  void input_gradient(const Pass& pass, const float* dy, const float*, const float* y, float* dx) override {
+    linear_input_gradient(shape(pass), dy, mask(y), pass.values + at_.weight, dx, pass.stream);
   }
   bool lose(const Pass& pass, const float* x, const Labels& labels, float* dy, float* dx) override {
     return linear_loss(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, labels.labels, dy,
@@ -232,13 +240,7 @@ class LinearLayer : public DeviceLayer {
 
  protected:
   LinearShape shape(const Pass& pass) const { return {pass.n * per_sample_, shape_.in, shape_.out}; }
-  void backward_of(const Pass& pass, const float* dy, const LinearMask& mask, const float* x,
-                   float* dx) const {
-    pass.run_beside(dx, [&](const Queue& queue) {
-      linear_weight_gradient(shape(pass), dy, mask, x, pass.grads + at_.weight, pass.grads + at_.bias, queue);
-    });
-    if (dx) linear_input_gradient(shape(pass), dy, mask, pass.values + at_.weight, dx, pass.stream);
-  }
+  virtual LinearMask mask(const float* /*y*/) const { return {}; }  // of dy
   LinearShape shape_;
   Places at_;
   int64_t per_sample_;
@@ -252,12 +254,10 @@ class LinearBlockLayer : public LinearLayer {
     linear_block(shape(pass), pass.training ? p_ : 0.0, {seed_, pass.step}, x, pass.values + at_.weight,
                  pass.values + at_.bias, y, pass.stream);
   }
-  void backward(const Pass& pass, const float* dy, const float* x, const float* y, float* dx) override {
-    backward_of(pass, dy, LinearMask::of_block(p_, y), x, dx);
-  }
   bool lose(const Pass&, const float*, const Labels&, float*, float*) override { return false; }
 
  private:
+  LinearMask mask(const float* y) const override { return LinearMask::of_block(p_, y); }
   double p_;
   uint64_t seed_;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <map>
-#include <optional>
 #include <set>
 #include <stdexcept>
 #include <tuple>
@@ -19,7 +18,7 @@ namespace {
 
 constexpr int64_t kEvaluated = 1024;    // samples of a batch of an evaluation
 constexpr int64_t kOfStatistics = 256;  // and of the statistics
-constexpr int64_t kStepsOfGraph = 16;   // between two graphs a GPU does nothing for as long as a kernel takes
+constexpr int64_t kStepsOfGraph = 32;   // between two graphs a GPU does nothing for as long as a kernel takes
 
 void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
   check(cudaMemcpyAsync(to, from, bytes, kind, stream), "copying arrays");
@@ -93,14 +92,17 @@ struct Engine::Parts {
 
   void wait() { check(cudaStreamSynchronize(stream.at), "running the network"); }
 
+  void draw(int64_t epoch, int32_t* pairs, int64_t* to, cudaStream_t on);
   void make_pairs(int64_t epoch);
+  void prepare(int64_t epoch);
   void enqueue_input(int64_t i, int64_t n, bool augmented, cudaStream_t on);
   void enqueue_step(int64_t i, int64_t n, const std::function<void()>& before_loss);
   void enqueue_steps(int64_t steps, int64_t n, bool augmented);
   void take_steps(int64_t steps, int64_t n, bool augmented);
   const float* evaluate(int set, int64_t first, int64_t n, bool training_mode);
 
-  OwnStream stream;
+  OwnStream stream, drawing;
+  OwnEvent drawn;
   TrainingSpec training;
   size_t count_parameters;
   std::vector<int64_t> sizes, begin;
@@ -108,27 +110,51 @@ struct Engine::Parts {
   Workspace workspace;
   Network network;
   Branch branch;
-  std::optional<Update> update;
   Kept<float> values, grads, m, v, average, evaluated, mean, inv_std;
   Kept<StepFactors> factors;
   Kept<double> losses, squares;
   Kept<StepState> state;
   Kept<int64_t> order, labels[2], correct;  // labels beside the network's inputs
+  Kept<int64_t> next_order;                 // and pairs, of next_epoch
+  Kept<int32_t> next_pairs;
+  int64_t next_epoch = -1;
   std::vector<PairsOnDevice> sets;
   std::set<std::pair<int64_t, bool>> known;  // sizes and augmentation of steps that have been taken
   std::map<std::tuple<int64_t, int64_t, bool>, std::unique_ptr<Graph>>
       graphs;  // by the arguments of take_steps
 };
 
-void Engine::Parts::make_pairs(int64_t epoch) {
-  PairsOnDevice& train = sets.at(0);
+// The pairs of an epoch and their order.
+void Engine::Parts::draw(int64_t epoch, int32_t* pairs, int64_t* to, cudaStream_t on) {
+  const PairsOnDevice& train = sets.at(0);
   const uint64_t step = static_cast<uint64_t>(epoch);
   if (training.fresh_pairs)
     pair_digits(train.digits, training.repeats,
-                {training.pairing_seed, step * static_cast<uint64_t>(training.repeats)}, train.pairs.get(),
-                stream.at);
-  if (order.size() == 0) order = Kept<int64_t>(train.count);
-  permutation(train.count, {training.shuffle_seed, step}, order.get(), stream.at);
+                {training.pairing_seed, step * static_cast<uint64_t>(training.repeats)}, pairs, on);
+  permutation(train.count, {training.shuffle_seed, step}, to, on);
+}
+
+void Engine::Parts::make_pairs(int64_t epoch) {
+  PairsOnDevice& train = sets.at(0);
+  if (order.size() == 0) {
+    order = Kept<int64_t>(train.count);
+    next_order = Kept<int64_t>(train.count);
+    next_pairs = Kept<int32_t>(2 * train.count);
+  }
+  if (epoch != next_epoch) return draw(epoch, train.pairs.get(), order.get(), stream.at);
+  drawn.order(drawing.at, stream.at);
+  copy(order.get(), next_order.get(), static_cast<size_t>(train.count) * sizeof(int64_t),
+       cudaMemcpyDeviceToDevice, stream.at);
+  if (training.fresh_pairs)
+    copy(train.pairs.get(), next_pairs.get(), static_cast<size_t>(2 * train.count) * sizeof(int32_t),
+         cudaMemcpyDeviceToDevice, stream.at);
+}
+
+// While the accuracies of this epoch are measured.
+void Engine::Parts::prepare(int64_t epoch) {
+  drawn.order(stream.at, drawing.at);
+  draw(epoch, next_pairs.get(), next_order.get(), drawing.at);
+  next_epoch = epoch;
 }
 
 // Of the i-th step from the present state on.
@@ -154,9 +180,8 @@ void Engine::Parts::enqueue_step(int64_t i, int64_t n, const std::function<void(
   before_loss();
   network.lose(pass, {labels[images].get(), losses.get() + i * n});
   const double l2 = training.adam.l2 / static_cast<double>(n);
-  double* const squares_of_step = squares.get() + i * update->parts();
-  network.backward(pass, [&] { update->head(step, l2, factors.get(), squares_of_step, stream.at); });
-  update->rest(step, l2, factors.get(), squares_of_step, stream.at);
+  network.backward(pass);
+  update_tensors(step, arrays(), l2, factors.get(), squares.get() + i * square_parts(arrays()), stream.at);
 }
 
 // The images of each step but the first are made beside the last layers of the step before it, which leave
@@ -168,7 +193,8 @@ void Engine::Parts::enqueue_steps(int64_t steps, int64_t n, bool augmented) {
       if (i + 1 == steps) return;
       branch.run(stream.at, [&](cudaStream_t beside) { enqueue_input(i + 1, n, augmented, beside); });
     });
-  end_steps(state.get(), steps, training.adam.l2, n, losses.get(), update->parts(), squares.get(), stream.at);
+  end_steps(state.get(), steps, training.adam.l2, n, losses.get(), square_parts(arrays()), squares.get(),
+            stream.at);
 }
 
 // The first steps of a kind are taken as they are, and find out how much memory a graph of them needs.
@@ -208,8 +234,7 @@ Engine::Engine(const std::vector<LayerSpec>& layers, const TrainingSpec& trainin
   const std::vector<StepFactors> factors =
       step_factors(training.adam, training.average_decay, training.rates);
   p.factors = on_device(factors.data(), static_cast<int64_t>(factors.size()), p.stream.at);
-  p.update.emplace(p.arrays(), p.network.head());
-  p.squares = Kept<double>(kStepsOfGraph * p.update->parts());
+  p.squares = Kept<double>(kStepsOfGraph * square_parts(p.arrays()));
   p.state = Kept<StepState>(1);
   const int64_t most = std::max(training.batch_size, kEvaluated);
   p.losses = Kept<double>(kStepsOfGraph * training.batch_size);
@@ -267,13 +292,15 @@ double Engine::train_epoch(int64_t epoch, int64_t first_step, int64_t steps_befo
   start.loss_sum = loss_sum;
   copy(p.state.get(), &start, sizeof start, cudaMemcpyHostToDevice, p.stream.at);
   p.make_pairs(epoch);
+  // Single steps come first: a GPU has them to do while a large graph is launched.
   for (int64_t first = start.first; first < count;) {
-    const int64_t n = std::min(batch, count - first);
-    const int64_t steps = (count - first) / batch >= kStepsOfGraph ? kStepsOfGraph : 1;
+    const int64_t n = std::min(batch, count - first), left = (count - first) / batch;
+    const int64_t steps = left > 0 && left % kStepsOfGraph == 0 ? kStepsOfGraph : 1;
     p.take_steps(steps, n, augmented);
     first += steps * n;
   }
   copy(&start, p.state.get(), sizeof start, cudaMemcpyDeviceToHost, p.stream.at);
+  p.prepare(epoch + 1);
   p.wait();
   return start.loss_sum;
 }

@@ -1,6 +1,5 @@
 #include "network.cuh"
 
-#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -187,17 +186,13 @@ Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>
     if (is_linear(layer.kind) && !has_head) {
       has_head = true;
       head_ = layers_.size();
-      head_begin_ = at.weight;
     }
     layers_.push_back(make_layer(layer, form, next, at, most, wants_dx));
     gradients_.emplace_back(wants_dx ? form.size(most) : 0);
     form = next;
     outputs_.emplace_back(form.size(most));
   }
-  if (!has_head || head_ <= first_learning_) {
-    head_ = layers_.size();
-    head_begin_ = std::numeric_limits<int64_t>::max();
-  }
+  if (!has_head || head_ <= first_learning_) head_ = layers_.size();
   classes_ = form.features();
   dlogits_ = Kept<float>(most * classes_);
 }
@@ -226,19 +221,22 @@ void Network::lose(const Pass& pass, const Labels& labels) {
   const size_t last = layers_.size() - 1;
   const float* const x = result(pass, last);
   float *const logits = outputs_[last].get(), *const dx = gradients_[last].get();
-  has_last_dx_ = last > first_learning_ && layers_[last]->lose(pass, x, labels, dlogits_.get(), dx);
+  has_last_dx_ = last >= head_ && layers_[last]->lose(pass, x, labels, dlogits_.get(), dx);
   if (has_last_dx_) return;
   layers_[last]->forward(pass, x, logits);
   cross_entropy_rows(pass.n, classes_, logits, labels.labels, dlogits_.get(), labels.losses, pass.stream);
 }
 
-// Of the last layer, whose input has its gradient already.
-void Network::last_backward(const Pass& pass) {
-  const size_t last = layers_.size() - 1;
+// Of the weights of the head, on the branch. Nothing waits for them, so they come behind the first others.
+void Network::head_gradients(const Pass& pass) {
   pass.branch->run(pass.stream, [&](cudaStream_t beside) {
     Pass apart = pass;
     apart.stream = Queue(beside, pass.stream.precision);
-    layers_[last]->backward(apart, dlogits_.get(), result(pass, last), outputs_[last].get(), nullptr);
+    for (size_t i = layers_.size(); i-- > head_;) {
+      const float* const dy = i + 1 == layers_.size() ? dlogits_.get() : gradients_[i + 1].get();
+      if (layers_[i]->is_linear())
+        layers_[i]->backward(apart, dy, result(pass, i), outputs_[i].get(), nullptr);
+    }
   });
 }
 
@@ -246,20 +244,18 @@ const float* Network::result(const Pass& pass, size_t i) const {
   return i == 0 ? input(pass.images) : outputs_[i - 1].get();
 }
 
-void Network::backward(const Pass& pass, const std::function<void()>& update_head) {
+void Network::backward(const Pass& pass) {
   const float* dy = dlogits_.get();
   for (size_t i = layers_.size(); i-- > first_learning_;) {
     float* const dx = i > first_learning_ ? gradients_[i].get() : nullptr;
-    if (i + 1 == layers_.size() && has_last_dx_)
-      last_backward(pass);
-    else
-      layers_[i]->backward(pass, dy, result(pass, i), outputs_[i].get(), dx);
-    if (i == head_) pass.branch->mark();
+    const float *const x = result(pass, i), *const y = outputs_[i].get();
+    if (i < head_) {
+      layers_[i]->backward(pass, dy, x, y, dx);
+      if (i + 1 == head_ && head_ < layers_.size()) head_gradients(pass);
+    } else if (i + 1 < layers_.size() || !has_last_dx_) {
+      layers_[i]->input_gradient(pass, dy, x, y, dx);
+    }
     dy = dx;
-  }
-  if (head_ < layers_.size()) {
-    pass.branch->await_mark(pass.stream);
-    update_head();
   }
   pass.branch->join(pass.stream);
 }

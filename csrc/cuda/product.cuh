@@ -2,8 +2,8 @@
 // operands (tiles.cuh) say what A and B hold and a functor what becomes of C. A convolution is a product
 // whose A gathers.
 //
-//   struct Result { // sums[c][r] of row i + r, r < rows <= 4, in column j + c, c < columns <= 4; i and j are
-//                   // multiples of four
+//   struct Result { // sums[c][r] of row i + r, r < rows <= 4, in column j + c, c < columns <= 4; j is a
+//                   // multiple of four, and so is i unless rows is 1
 //                   __device__ void operator()(int i, int rows, int j, int columns, const Sums& sums) const;
 //                   };
 #pragma once
@@ -119,27 +119,14 @@ struct Adders {
   static constexpr int kWarps = kBlock / kWarp;
 };
 
-// Adds the sums of all warps to those of the first, in their order.
-template <int kSummed>
-__device__ void add_warps(int place, float* shared, float (&sums)[16]) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const bool is_first = static_cast<int>(threadIdx.x) % kWarp < kSummed;
-  if (warp > 0 && is_first) MNIST100_UNROLL
-  for (int i = 0; i < 16; ++i) shared[((warp - 1) * 16 + i) * kSummed + place] = sums[i];
-  __syncthreads();
-  if (warp > 0 || !is_first) return;
-  MNIST100_UNROLL
-  for (int other = 0; other < kBlock / kWarp - 1; ++other) MNIST100_UNROLL
-  for (int i = 0; i < 16; ++i) sums[i] += shared[(other * 16 + i) * kSummed + place];
-}
-
 // `count` quads of rows and columns; `quads` of rows.
 template <class Shape, class Result>
 __global__ void __launch_bounds__(kBlock)
     add_parts_kernel(int m, int quads, int count, int parts, PartialSums partial, Result result) {
   await_previous();
   constexpr int kSummed = Shape::kSummed;
-  __shared__ float shared[(Shape::kWarps - 1) * 16 * kSummed];
+  constexpr int kSize = 16 * kSummed;
+  __shared__ float of_warp[Shape::kWarps][kSize], total[kSize];  // [column][row][place]
   const int place = static_cast<int>(threadIdx.x) % kSummed, adder = static_cast<int>(threadIdx.x) / kSummed;
   const int at = static_cast<int>(blockIdx.x) * kSummed + place;
   const int j = at / quads * 4, i = at % quads * 4, columns = partial.n - j < 4 ? partial.n - j : 4;
@@ -159,13 +146,23 @@ __global__ void __launch_bounds__(kBlock)
   for (int i_sum = 0; i_sum < 16; ++i_sum)
     for (int apart = kWarp / 2; apart >= kSummed; apart /= 2)
       sums[i_sum] += __shfl_xor_sync(0xffffffffu, sums[i_sum], apart);
-  add_warps<kSummed>(place, shared, sums);
-  if (adder > 0 || at >= count) return;
-  Sums four;
+  const int self = static_cast<int>(threadIdx.x);
+  if (self % kWarp < kSummed) MNIST100_UNROLL
+  for (int e = 0; e < 16; ++e) of_warp[self / kWarp][e * kSummed + place] = sums[e];
+  __syncthreads();
+  if (self < kSize) {
+    float sum = 0;
+    MNIST100_UNROLL
+    for (int warp = 0; warp < Shape::kWarps; ++warp) sum += of_warp[warp][self];
+    total[self] = sum;
+  }
+  __syncthreads();
+  const int row = adder;  // of the four, for the first four adders
+  if (adder >= 4 || at >= count || i + row >= m) return;
+  Sums alone = {};
   MNIST100_UNROLL
-  for (int c = 0; c < 4; ++c) MNIST100_UNROLL
-  for (int r = 0; r < 4; ++r) four[c][r] = sums[4 * c + r];
-  result(i, m - i < 4 ? m - i : 4, j, columns, four);
+  for (int c = 0; c < 4; ++c) alone[c][0] = total[(4 * c + row) * kSummed + place];
+  result(i + row, 1, j, columns, alone);
 }
 
 // The result (m, n) from the sums of all its parts.
