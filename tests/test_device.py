@@ -98,6 +98,19 @@ def test_other_recipes_agree_too(changes: dict[str, Any], splits: Splits) -> Non
     assert_agree(train(splits, recipe, Cuda()), train(splits, recipe, Native()))
 
 
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+@pytest.mark.parametrize(("precision", "near"), [("tf32", 1e-3), ("bf16", 1e-2)])
+def test_tensor_cores_stay_near(
+    architecture: str, precision: str, near: float, splits: Splits
+) -> None:
+    theirs = train(splits, recipe_of(architecture), Native())[1].history
+    ours = train(splits, recipe_of(architecture, precision=precision), Cuda())[1].history
+    for one, other in zip(
+        ours[:2], theirs[:2], strict=True
+    ):  # later other roundings choose other pixels
+        assert one.loss == pytest.approx(other.loss, rel=near)
+
+
 def test_finished_pairs_and_no_dev_set(splits: Splits) -> None:
     pairs = published_pairs(splits.train)
     finished = Splits(pairs, None, pairs)
