@@ -105,9 +105,8 @@ def test_tensor_cores_stay_near(
 ) -> None:
     theirs = train(splits, recipe_of(architecture), Native())[1].history
     ours = train(splits, recipe_of(architecture, precision=precision), Cuda())[1].history
-    for one, other in zip(
-        ours[:2], theirs[:2], strict=True
-    ):  # later other roundings choose other pixels
+    # Two epochs: later on, other roundings make pools choose other pixels.
+    for one, other in zip(ours[:2], theirs[:2], strict=True):
         assert one.loss == pytest.approx(other.loss, rel=near)
 
 
