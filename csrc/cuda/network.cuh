@@ -128,8 +128,7 @@ class Network {
   Form input_;
   Kept<float> dlogits_;
   size_t first_learning_ = 0;
-  size_t head_ =
-      0;  // the first of the linear layers behind all others that learn; no layer if all are linear
+  size_t head_ = 0;  // the first linear layer behind all others that learn, or the number of layers
   int64_t classes_ = 0;
   bool has_last_dx_ = false;  // since `lose`
 };
