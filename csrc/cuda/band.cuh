@@ -35,13 +35,7 @@ __device__ void load_pixels(const float* x, int pixels, uint32_t* to, const Betw
       const int quad = own + i * threads;
       if (quad >= quads) continue;
       uint32_t words[kWords];
-      MNIST100_UNROLL
-      for (int word = 0; word < kWords; ++word) {
-        float of_word[Format::kOfWord];
-        MNIST100_UNROLL
-        for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = four[i][word * Format::kOfWord + e];
-        words[word] = Format::word(of_word);
-      }
+      words_of<Format>(four[i], words);
       uint32_t* const at = to + quad / kQuads * kStride + quad % kQuads * kWords;
       MNIST100_UNROLL
       for (int word = 0; word < kWords; word += 2) {

@@ -53,13 +53,7 @@ __device__ void load_samples(int first, int n, int in, const float* x, Samples<F
   for (int i = 0; i < kLoads; ++i) {
     constexpr int kWords = 4 / Format::kOfWord;
     uint32_t words[kWords];
-    MNIST100_UNROLL
-    for (int word = 0; word < kWords; ++word) {
-      float of_word[Format::kOfWord];
-      MNIST100_UNROLL
-      for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = four[i][word * Format::kOfWord + e];
-      words[word] = Format::word(of_word);
-    }
+    words_of<Format>(four[i], words);
     store_words(to.words + row * Samples<Format>::kStride + kWords * (lane + i * kWarp), words);
   }
 }

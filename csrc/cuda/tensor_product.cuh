@@ -37,6 +37,18 @@ __device__ inline int fragment_row(int i) { return (i & ~31) | (i & 2) << 3 | (i
 // and 2 t + 1 of a fragment, ends up with four that follow one another.
 __device__ inline int fragment_column(int j) { return (j & ~15) | (j & 1) << 3 | (j >> 1 & 7); }
 
+// Four elements that follow k, as words.
+template <class Format>
+__device__ void words_of(const float (&four)[4], uint32_t (&words)[4 / Format::kOfWord]) {
+  MNIST100_UNROLL
+  for (int word = 0; word < 4 / Format::kOfWord; ++word) {
+    float of_word[Format::kOfWord];
+    MNIST100_UNROLL
+    for (int e = 0; e < Format::kOfWord; ++e) of_word[e] = four[word * Format::kOfWord + e];
+    words[word] = Format::word(of_word);
+  }
+}
+
 template <int kWords>
 __device__ void store_words(uint32_t* to, const uint32_t (&words)[kWords]) {
 #ifdef MNIST100_EMULATE
