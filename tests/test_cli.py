@@ -213,6 +213,8 @@ def test_wrong_usage_ends_with_2(tmp_path: Path, folder: Path) -> None:
     assert_one_line(too_large, 2, "argument --dev-size: got 240")
     precision = mnist("train", "--dataset", folder, "--precision", "bf16", cwd=tmp_path)
     assert_one_line(precision, 2, "argument --precision: got bf16 with the native backend on cpu")
+    widths = mnist("train", "--dataset", folder, "--model", "mlp", "--channels", "16", cwd=tmp_path)
+    assert_one_line(widths, 2, "argument --channels: got 16 with --model mlp")
     assert not list(tmp_path.iterdir())
 
 

@@ -243,6 +243,7 @@ def test_augmentation_is_for_pictures_alone(data: tuple[Array, Array]) -> None:
         ({"image_shape": (3, 4)}, r"image_shape: got \(3, 4\), wants .* which has 6 features"),
         ({"image_shape": (2, 3), "model": "cnn"}, "wants X of images of at least 4 pixels"),
         ({"augmentation": "yes"}, "augmentation: got 'yes', wants 'auto', True or False"),
+        ({"augmentation": 1}, "augmentation: got 1, wants 'auto', True or False"),
         ({"validation_fraction": 2, "early_stopping": True}, "validation_fraction: got 2"),
         (
             {"validation_fraction": 0.0, "early_stopping": True},

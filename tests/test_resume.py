@@ -21,6 +21,7 @@ import mnist100
 from mnist100 import evaluation, models
 from mnist100.cli import main
 from mnist100.data import Splits
+from mnist100.modelfile import ModelFileError
 from mnist100.training import (
     EpochReport,
     FitResult,
@@ -268,6 +269,11 @@ def test_another_run_does_not_go_on(
     with pytest.raises(CheckpointError, match=rf"last\.npz: is of another run: {key} differ"):
         train(other, recipe, whole, seed=seed)
     assert (whole / "last.npz").read_bytes() == before
+
+
+def test_where_a_run_goes_on_is_not_a_model(whole: Path) -> None:
+    with pytest.raises(ModelFileError, match="last.npz: is where a run goes on, .* its model.npz"):
+        mnist100.load_model(whole / "last.npz")
 
 
 def test_batches_can_be_skipped(splits: Splits, recipe: Recipe) -> None:

@@ -271,12 +271,13 @@ class MNIST100Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def _deforms(self, X: Array, image_shape: tuple[int, int] | None) -> bool:
         """Return whether to augment X."""
-        if self.augmentation not in ("auto", True, False):
+        asked = _plain(self.augmentation)
+        if asked != "auto" and not isinstance(asked, bool):  # 1 == True
             raise _checks.fail("augmentation", repr(self.augmentation), "'auto', True or False")
-        if not self.augmentation:
+        if not asked:
             return False
         possible = image_shape == IMAGE and _is_pixels(X)
-        if self.augmentation is True and not possible:
+        if asked is True and not possible:
             wants = "X of images of 28×56, whole numbers from 0 to 255"
             raise _checks.fail("augmentation", "True", wants)
         return possible

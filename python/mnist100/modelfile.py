@@ -74,6 +74,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         arrays, facts = read_torch(file)
     else:
         arrays, facts = _read(file)
+        if "tally" in facts:  # last.npz
+            raise ModelFileError(
+                f"{file}: is where a run goes on, not a model; give the run's folder, or its {MODEL_NAME}"
+            )
     return assemble(str(file), arrays, facts)
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Collection
 from typing import Any
 
+from mnist100.cli.errors import UsageError
 from mnist100.models import ARCHITECTURES
 from mnist100.training import recipes
 
@@ -51,9 +52,22 @@ def add_recipe(parser: argparse.ArgumentParser, *, without: Collection[str] = ()
 
 
 def chosen_recipe(options: argparse.Namespace) -> recipes.Recipe:
-    """Return the recipe that the options ask for."""
+    """Return the recipe that the options ask for.
+
+    Raises
+    ------
+    UsageError
+        If they give widths to a network that has its own.
+    """
     recipe: recipes.Recipe = options.recipe or recipes.load_recipe("default")
-    return recipe.replace(**_given(options))
+    given = _given(options)
+    chosen = recipe.replace(**given)
+    if "channels" in given and chosen.model != "siamese":
+        raise UsageError(
+            f"argument --channels: got {chosen.channels} with --model {chosen.model}, which has widths "
+            "of its own; wants --model siamese"
+        )
+    return chosen
 
 
 def is_option(key: str) -> bool:

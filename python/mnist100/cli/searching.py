@@ -245,7 +245,8 @@ class _Job:
         return "one epoch each" if epochs == 1 else f"at most {epochs} epochs each"
 
     def _introduce(self, done: int) -> None:
-        trials = f"{len(self.space.points)} trials ({self._length()})"
+        count = len(self.space.points)
+        trials = f"{count} trial{'s' if count > 1 else ''} ({self._length()})"
         before = f"Going on after {done} of {trials}" if done else f"Searching with {trials}"
         say(
             self.console,
