@@ -182,6 +182,8 @@ def test_auto_train_ends_in_a_run(
     printed = capsys.readouterr().out
     assert f"{out} is complete: there is no epoch left to train" in printed
     assert (out / "model.npz").read_bytes() == before
+    error = refused(capsys, 2, *words, "--trials", "6")
+    assert "argument --trials: is 6" in error  # the best might be another one
     error = refused(capsys, 2, *words[:-1], "0.2")
     assert f"argument --final-dropout: is 0.2, but the search in {out / 'search'}" in error
     assert "was started with 0.1" in error
@@ -228,7 +230,7 @@ def test_auto_train_does_not_go_on_with_another_run(
 @pytest.mark.parametrize(
     ("words", "code", "parts"),
     [
-        (("--trials", "6"), 2, ["argument --trials: is 6", "was started with 5", "--out"]),
+        (("--trials", "4"), 2, ["argument --trials: is 4", "was started with 5", "--out"]),
         (("--seed", "4"), 2, ["argument --seed: is 4", "was started with 3"]),
         (("--lr-max", "1e-2"), 2, ["argument --lr-max: is 0.01", "was started with 0.03"]),
         (("--dropout", "0"), 2, ["argument --dropout: is 0.0", "was started with 0.4"]),
@@ -255,6 +257,20 @@ def test_another_command_is_refused(
         assert part in error
     assert {path: path.stat().st_mtime_ns for path in searched.rglob("*")} == before
     assert names(searched.parent) == [searched.name]
+
+
+def test_trials_may_be_raised(
+    data: Path, searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(searched, tmp_path / "more")
+    words = ["random-search", *arguments(data, tmp_path / "more"), "--trials", "7"]
+    assert main.main(words) == 0
+    assert "Going on after 5 of 7 trials" in capsys.readouterr().out
+    assert main.main(["random-search", *arguments(data, tmp_path / "whole"), "--trials", "7"]) == 0
+    assert rows(tmp_path / "more") == rows(tmp_path / "whole")
+    recorded = (tmp_path / "more" / "search.toml").read_text()
+    assert "trials = 7" in recorded
+    assert "--trials 7" in recorded
 
 
 def test_another_kind_of_search_is_refused(

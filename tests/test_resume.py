@@ -272,7 +272,9 @@ def test_another_run_does_not_go_on(
 
 
 def test_where_a_run_goes_on_is_not_a_model(whole: Path) -> None:
-    with pytest.raises(ModelFileError, match="last.npz: is where a run goes on, .* its model.npz"):
+    with pytest.raises(
+        ModelFileError, match=r"last\.npz: is where a run goes on, .* its model\.npz"
+    ):
         mnist100.load_model(whole / "last.npz")
 
 

@@ -330,6 +330,30 @@ def test_another_search_is_refused(change: dict[str, Any], key: str, tmp_path: P
         assert 'command = "mnist100"' in (out / "search.toml").read_text()
 
 
+def test_a_search_may_grow_and_not_shrink(tmp_path: Path) -> None:
+    place, out = tmp_path / "a.db", tmp_path / "out"
+    small, large = FACTS | {"trials": 4}, FACTS | {"trials": 6}
+    grow = {"may_grow": ("trials",)}
+    for facts in (small, large, large):
+        Study(str(place), facts, prune=False, **grow).close()
+        with (
+            folder.claimed(out, facts, {"command": "mnist100"}, **grow),
+            pytest.raises(BlockingIOError, match="another process is searching here"),
+            folder.claimed(out, facts, {}, **grow),
+        ):
+            pass
+    assert "trials = 6" in (out / "search.toml").read_text()
+    refused = "is of another search: trials was 6 and is"
+    for facts, options in ((small, grow), (FACTS | {"trials": 7}, {})):
+        with pytest.raises(OtherSearchError, match=refused):
+            Study(str(place), facts, prune=False, **options)
+        with (
+            pytest.raises(OtherSearchError, match=refused),
+            folder.claimed(out, facts, {}, **options),
+        ):
+            pass
+
+
 def test_two_processes_do_not_search_in_one_folder(tmp_path: Path) -> None:
     with (
         folder.claimed(tmp_path, FACTS, {}),

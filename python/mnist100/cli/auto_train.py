@@ -51,7 +51,9 @@ def run(options: argparse.Namespace) -> None:
     space = random_space(COMMAND, options)
     # What decides the training after the search decides whether a command is the same, too.
     values = space.options | {f"final_{key}": getattr(final, key) for key in _FINAL}
-    space = dataclasses.replace(space, options=values)
+    # More trials may find another best, which a training that has begun cannot take up.
+    may_grow = () if (out / run_folder.CONFIG).exists() else space.may_grow
+    space = dataclasses.replace(space, options=values, may_grow=may_grow)
     found = search(options, space, chosen_recipe(options), out / SEARCH, again=out)
     outcome = _train(options, found, final.replace(**found.best.point.as_dict()), out)
     if options.json:

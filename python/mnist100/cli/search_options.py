@@ -38,12 +38,15 @@ class Space:
         The keys of the recipe that differ from trial to trial.
     points
         What follows from them, a point a trial.
+    may_grow
+        Those of `options` that may be larger when a search goes on.
     """
 
     command: str
     options: dict[str, Any]
     varied: tuple[str, ...]
     points: tuple[Point, ...]
+    may_grow: tuple[str, ...] = ()
 
 
 def add_search_options(parser: argparse.ArgumentParser, *, varied: Sequence[str]) -> None:
@@ -104,7 +107,7 @@ def add_ranges(parser: argparse.ArgumentParser) -> None:
         type=whole(1, MOST_TRIALS),
         default=TRIALS,
         metavar="N",
-        help=f"how many pairs of values to draw and try (default: {TRIALS})",
+        help=f"how many pairs of values to draw and try; may be raised later (default: {TRIALS})",
     )
     texts = {"lr": "learning rate", "reg": "strength of the L2 term"}
     for key, default in _RANGES.items():
@@ -140,7 +143,7 @@ def random_space(command: str, options: argparse.Namespace) -> Space:
         seed=options.seed,
     )
     values = {key: getattr(options, key) for key in ("trials", *_RANGES)}
-    return Space(command, values, RANDOM_KEYS, points)
+    return Space(command, values, RANDOM_KEYS, points, may_grow=("trials",))
 
 
 RANDOM_KEYS = ("learning_rate", "reg_lambda")

@@ -167,12 +167,13 @@ class _Job:
             "environment": environment(self.backend.name),
         }
         kept = facts | {"storage": shown(storage or folder.STUDY)}
-        if not folder.check_folder(self.out, kept) and storage is None:
+        may_grow = self.space.may_grow
+        if not folder.check_folder(self.out, kept, may_grow=may_grow) and storage is None:
             self.out.mkdir(parents=True, exist_ok=True)
         with (
             # A storage that cannot be opened leaves no folder behind that would be another search's.
             contextlib.closing(self._study(storage, facts, prune)) as study,
-            folder.claimed(self.out, kept, provenance),
+            folder.claimed(self.out, kept, provenance, may_grow=may_grow),
         ):
             results[:] = study.finished().values()
             self._introduce(len(results))
@@ -180,7 +181,7 @@ class _Job:
 
     def _study(self, storage: str | None, facts: dict[str, Any], prune: bool) -> Study:
         if storage is not None:
-            return Study(storage, facts, prune=prune)
+            return Study(storage, facts, prune=prune, may_grow=self.space.may_grow)
         file = self.out / folder.STUDY
         is_new = not file.exists()
         if is_new and (self.out / folder.SUMMARY).exists():
@@ -188,7 +189,7 @@ class _Job:
                 f"{file}: is missing, and {folder.SUMMARY} would be lost; bring it back, or give another --out"
             )
         try:
-            return Study(str(file), facts, prune=prune)
+            return Study(str(file), facts, prune=prune, may_grow=self.space.may_grow)
         except StudyError as error:
             if is_new:  # of a full disk, a part of the database
                 file.unlink(missing_ok=True)

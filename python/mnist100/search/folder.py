@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,26 @@ class OtherSearchError(RuntimeError):
         self.place, self.key, self.had, self.got = place, key, had, got
 
 
-def check_same(place: str, had: Mapping[str, Any], got: Mapping[str, Any], above: str = "") -> None:
+def check_same(
+    place: str,
+    had: Mapping[str, Any],
+    got: Mapping[str, Any],
+    *,
+    may_grow: Collection[str] = (),
+    above: str = "",
+) -> None:
     """Compare the facts of a search with those that `place` holds.
+
+    Parameters
+    ----------
+    place
+        The folder or the study.
+    had, got
+        Its facts, and those of the present search.
+    may_grow
+        Keys whose number may be larger now.
+    above
+        The keys, with dots, of the table that `had` and `got` are.
 
     Raises
     ------
@@ -51,13 +69,19 @@ def check_same(place: str, had: Mapping[str, Any], got: Mapping[str, Any], above
     for key in {**had, **got}:
         old, new = had.get(key), got.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            check_same(place, old, new, f"{above}{key}.")
-        elif old != new:
+            check_same(place, old, new, may_grow=may_grow, above=f"{above}{key}.")
+        elif old != new and not (above + key in may_grow and _is_more(new, old)):
             raise OtherSearchError(place, above + key, old, new)
 
 
-def check_folder(out: Path, facts: Mapping[str, Any]) -> bool:
+def _is_more(new: Any, old: Any) -> bool:
+    return isinstance(new, int) and isinstance(old, int) and new > old
+
+
+def check_folder(out: Path, facts: Mapping[str, Any], *, may_grow: Collection[str] = ()) -> bool:
     """Make sure that a search may use a folder, and tell whether it has done so before.
+
+    `may_grow` is as in `check_same`.
 
     Raises
     ------
@@ -72,16 +96,27 @@ def check_folder(out: Path, facts: Mapping[str, Any]) -> bool:
     if not file.exists():
         run_folder.check_folder(out, resumable=False)
         return False
+    check_same(str(out), _recorded(file), facts, may_grow=may_grow)
+    return True
+
+
+def _recorded(file: Path) -> dict[str, Any]:
     try:
         recorded = tomllib.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file}: not a TOML file: {error}") from None
-    check_same(str(out), recorded.get("search", {}), facts)
-    return True
+    facts: dict[str, Any] = recorded.get("search", {})
+    return facts
 
 
 @contextmanager
-def claimed(out: Path, facts: Mapping[str, Any], provenance: Mapping[str, Any]) -> Iterator[None]:
+def claimed(
+    out: Path,
+    facts: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    *,
+    may_grow: Collection[str] = (),
+) -> Iterator[None]:
     """Hold a folder for a search: made if need be, with its ``search.toml``, and kept from others.
 
     Parameters
@@ -92,18 +127,36 @@ def claimed(out: Path, facts: Mapping[str, Any], provenance: Mapping[str, Any]) 
         What decides the search; without None.
     provenance
         What else ``search.toml`` says of how it was started.
+    may_grow
+        As in `check_same`; ``search.toml`` is written anew for what has grown.
 
     Raises
     ------
     As `check_folder`, and BlockingIOError if another process holds the folder.
     """
-    if not check_folder(out, facts):
+    if not check_folder(out, facts, may_grow=may_grow):
         out.mkdir(parents=True, exist_ok=True)
-        with atomic_writer(out / CONFIG) as file:
-            tomli_w.dump({**provenance, "search": facts}, file)
-    with (out / CONFIG).open("rb") as held:
+        _write_config(out, facts, provenance)
+    with ExitStack() as held:
+        held.enter_context(_held(out))
+        check_folder(out, facts, may_grow=may_grow)  # which may have changed before it was held
+        if _recorded(out / CONFIG) != facts:
+            # The new file is held before the old one is let go.
+            _write_config(out, facts, provenance)
+            held.enter_context(_held(out))
+        yield
+
+
+def _write_config(out: Path, facts: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    with atomic_writer(out / CONFIG) as file:
+        tomli_w.dump({**provenance, "search": facts}, file)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    with (out / CONFIG).open("rb") as file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BlockingIOError(
                 f"{out}: another process is searching here; wait for it"
@@ -111,9 +164,9 @@ def claimed(out: Path, facts: Mapping[str, Any], provenance: Mapping[str, Any]) 
         yield
 
 
-def trial_folder(out: Path, trial: int, trials: int) -> Path:
-    """Return the folder of a trial's files; names of equal length sort by number."""
-    return out / TRIALS / f"{trial:0{len(str(trials))}d}"
+def trial_folder(out: Path, trial: int) -> Path:
+    """Return the folder of a trial's files."""
+    return out / TRIALS / str(trial)
 
 
 def write_trial(folder: Path, history: Iterable[EpochRecord]) -> None:

@@ -111,14 +111,14 @@ def run_search(
     done = study.finished()
     with hold_signals() as signals:
         for result in done.values():
-            folder.write_trial(folder.trial_folder(out, result.trial, trials), result.history)
+            folder.write_trial(folder.trial_folder(out, result.trial), result.history)
         folder.write_results(out, search.recipe, done.values())
         for number, point in enumerate(search.points, start=1):
             if number in done:
                 continue
             signals.raise_received()
             with study.trial(number, point, search.points) as live:
-                place = folder.trial_folder(out, number, trials)
+                place = folder.trial_folder(out, number)
                 outcome, history = _train(
                     search, point, splits, live, place, backend, _step_of(number, trials, on_step)
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ class Study:
         What decides the search, ready for JSON; a new study keeps it.
     prune
         Whether `LiveTrial.report` gives up on trials below the median.
+    may_grow
+        Facts whose number may be larger than the study's; it then keeps the larger one.
 
     Raises
     ------
@@ -59,7 +61,14 @@ class Study:
         If the study is of a search with other facts.
     """
 
-    def __init__(self, storage: str, facts: Mapping[str, Any], *, prune: bool) -> None:
+    def __init__(
+        self,
+        storage: str,
+        facts: Mapping[str, Any],
+        *,
+        prune: bool,
+        may_grow: Collection[str] = (),
+    ) -> None:
         import optuna
 
         optuna.logging.disable_default_handler()
@@ -85,7 +94,7 @@ class Study:
             kept = self._study.user_attrs.get(_FACTS)
         try:
             if kept is not None:
-                check_same(self.name, kept, facts)
+                check_same(self.name, kept, facts, may_grow=may_grow)
             elif self._study.get_trials(deepcopy=False):
                 reason = f"has a study {NAME!r} that no search made"
                 raise StudyError(f"storage: got {self.name!r}, which {reason}", reason)
