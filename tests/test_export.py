@@ -29,6 +29,7 @@ def a_model(architecture: str = "cnn") -> Model:
         tensor.value[...] += draws(*tensor.value.shape, seed=i) * np.float32(0.01)
     mean = np.abs(draws(28, 56, seed=1))
     model.normalisation = Normalisation(mean, np.abs(draws(28, 56, seed=2)) + np.float32(0.1), 2.5)
+    model.test_shifts = 2
     model.metadata = {"dataset": "digits", "recipe": {"epochs": 3}, "dev_accuracy": None}
     return model
 
@@ -42,6 +43,7 @@ def assert_same_model(one: Model, other: Model) -> None:
     assert_same(one.normalisation.mean, other.normalisation.mean)
     assert_same(one.normalisation.std, other.normalisation.std)
     assert one.normalisation.clip == other.normalisation.clip
+    assert one.test_shifts == other.test_shifts
 
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)

@@ -20,12 +20,14 @@ from support import Array, assert_same
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_round_trip(tmp_path: Path, architecture: str) -> None:
     model = trained(architecture)
+    model.test_shifts = 1
     save_model(model, tmp_path / "model.npz")
     for path in (tmp_path, tmp_path / "model.npz", str(tmp_path)):
         loaded = mnist100.load_model(path)
         assert loaded.architecture == architecture
         assert_same_model(loaded, model)
-    assert loaded.metadata == {**model.metadata, "architecture": architecture, "clip": 2.5}
+    facts = {"architecture": architecture, "clip": 2.5, "test_shifts": 1}
+    assert loaded.metadata == model.metadata | facts
     raw = np.random.default_rng(0).integers(0, 256, (3, 28, 56)).astype(np.uint8)
     assert_same(loaded.predict_proba(raw), model.predict_proba(raw))
     save_model(loaded, tmp_path / "again.npz")
@@ -45,7 +47,7 @@ def test_widths_are_those_of_the_weights(
 def test_what_is_in_the_file(saved: Path) -> None:
     arrays, model = contents(saved), trained()
     facts = json.loads(str(arrays.pop("metadata")))
-    assert facts == {**model.metadata, "architecture": "cnn", "clip": 2.5}
+    assert facts == {**model.metadata, "architecture": "cnn", "clip": 2.5, "test_shifts": 0}
     assert {name: a.shape for name, a in arrays.items()} == {
         "conv1_W": (16, 1, 3, 3),
         "conv1_b": (16, 1),

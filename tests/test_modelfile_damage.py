@@ -88,6 +88,11 @@ CHANGES: list[tuple[Arrays, str]] = [
     ({"metadata": np.array('{"clip": "3"}')}, "clip is '3'"),
     ({"metadata": np.array('{"clip": true}')}, "clip is True"),
     ({"metadata": np.array('{"clip": 1' + "0" * 400 + "}")}, "clip is 1"),
+    (
+        {"metadata": np.array('{"clip": 0, "test_shifts": 5}')},
+        "test_shifts is 5, not a whole number",
+    ),
+    ({"metadata": np.array('{"clip": 0, "test_shifts": true}')}, "test_shifts is True"),
     ({"metadata": np.array('{"architecture": "resnet", "clip": 0}')}, "'resnet'"),
     ({"metadata": np.array('{"architecture": ["cnn"], "clip": 0}')}, "['cnn']"),
     ({"metadata": np.array('{"architecture": "mlp", "clip": 0}')}, "fc1_W has shape"),

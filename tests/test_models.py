@@ -231,6 +231,39 @@ def test_predictions(variant: str, architecture: str) -> None:
     np.testing.assert_allclose(model.predict_proba(raw[3]), p[3:4], rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize("reach", [1, 2])
+def test_answers_are_averaged_over_shifts(variant: str, reach: int) -> None:
+    model, raw = ready("siamese"), images(5)
+    model.parameters()[-2].value *= 30  # an untrained head's probabilities hardly differ
+    halves = raw.reshape(5, 28, 2, 28).swapaxes(1, 2)
+    expected = np.zeros((5, 100))
+    for down in range(-reach, reach + 1):
+        for right in range(-reach, reach + 1):
+            moved = np.zeros_like(halves)
+            moved[:, :, max(down, 0) : 28 + min(down, 0), max(right, 0) : 28 + min(right, 0)] = (
+                halves[:, :, max(-down, 0) : 28 - max(down, 0), max(-right, 0) : 28 - max(right, 0)]
+            )
+            expected += model.predict_proba(moved.swapaxes(1, 2).reshape(5, 28, 56))
+    expected /= (2 * reach + 1) ** 2
+    alone = model.predict_proba(raw)
+    model.test_shifts = reach
+    p = model.predict_proba(raw)
+    np.testing.assert_allclose(p, expected, rtol=0, atol=2e-6)
+    assert np.abs(p - alone).max() > 1e-3
+    assert_same(model.predict(raw), p.argmax(axis=1))
+    assert_same(model.predict(images(0)), np.empty(0, np.int64))
+    with model.one_view():
+        assert_same(model.predict_proba(raw), alone)
+    assert model.test_shifts == reach
+
+
+def test_a_probability_of_nothing_has_a_logarithm() -> None:
+    model = ready("mlp")
+    model.parameters()[-1].value[3] = -1e6
+    model.test_shifts = 1
+    assert model.predict_proba(images(2))[:, 3].max() < 1e-30
+
+
 def test_no_images() -> None:
     model = ready()
     assert_same(model.predict(images(0)), np.empty(0, np.int64))

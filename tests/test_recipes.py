@@ -38,6 +38,7 @@ ORIGIN = {
     "shift": 2,
     "contrast": 0.1,
     "brightness": 0.1,
+    "test_shifts": 0,
 }
 
 
@@ -114,6 +115,7 @@ def test_replace_leaves_the_original_alone() -> None:
         ("shift", 1.5),
         ("contrast", -0.1),
         ("brightness", float("-inf")),
+        ("test_shifts", 5),
     ],
 )
 def test_a_wrong_value_is_refused(key: str, value: Any) -> None:

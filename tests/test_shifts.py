@@ -13,7 +13,8 @@ from mnist100.cli.main import main
 from mnist100.data import DigitSet, Normalisation, PairSet
 from mnist100.modelfile import save_model
 from mnist100.models import Model
-from mnist100.shifts import ShiftAccuracies, shift_accuracies, shift_images
+from mnist100.shifts import ShiftAccuracies, shift_accuracies
+from mnist100.views import shift_images, shifted_views
 from support import Array
 
 
@@ -28,6 +29,16 @@ def test_shift_images(down: int, right: int) -> None:
             if 0 <= row + down < 4 and 0 <= column + right < 5:
                 expected[:, row + down, column + right] = images[:, row, column]
     np.testing.assert_array_equal(shift_images(images, down, right), expected)
+
+
+def test_shifted_views() -> None:
+    images = np.arange(1, 10, dtype=np.uint8).reshape(1, 3, 3)
+    views = np.concatenate(list(shifted_views(images, 1)))
+    assert len(views) == 9
+    np.testing.assert_array_equal(views[0], [[5, 6, 0], [8, 9, 0], [0, 0, 0]])  # up and left
+    np.testing.assert_array_equal(views[4], images[0])
+    np.testing.assert_array_equal(views[5], [[0, 1, 2], [0, 4, 5], [0, 7, 8]])  # to the right
+    assert [view.tolist() for view in shifted_views(images, 0)] == [images.tolist()]
 
 
 class Place(Model):

@@ -17,7 +17,7 @@ import mnist100
 from mnist100 import functional, models
 from mnist100._config import config
 from mnist100.data import DigitSet, Normalisation, Splits, published_pairs
-from mnist100.evaluation import accuracy
+from mnist100.evaluation import accuracy, answer
 from mnist100.models import Model
 from mnist100.training import (
     EpochReport,
@@ -117,6 +117,30 @@ def test_the_model_ends_as_the_best_that_was_saved(
     assert saved.metadata["seed"] == 7
     assert saved.metadata["architecture"] == architecture
     assert saved.metadata["clip"] == 3.0
+
+
+def test_epochs_are_measured_by_one_view_and_the_model_ends_with_its_shifts(
+    splits: Splits, recipe: Recipe, tmp_path: Path
+) -> None:
+    _, plain = train(splits, recipe)
+    model, result = train(splits, recipe.replace(test_shifts=2), out=tmp_path)
+    assert [record.dev_acc for record in result.history] == [
+        record.dev_acc for record in plain.history
+    ]
+    saved = mnist100.load_model(tmp_path)
+    assert (model.test_shifts, saved.test_shifts) == (2, 2)
+    assert splits.dev is not None
+    pairs = published_pairs(splits.dev)
+    with saved.one_view():
+        assert accuracy(saved, pairs) == result.dev_accuracy
+    confidence = answer(saved, pairs).confidence
+    assert not np.array_equal(confidence, answer(train(splits, recipe)[0], pairs).confidence)
+    np.testing.assert_allclose(
+        confidence,
+        saved.predict_proba(pairs.images(np.arange(len(pairs)))).max(axis=1),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(

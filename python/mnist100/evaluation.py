@@ -239,8 +239,9 @@ def _logits(
     model: Model, pairs: PairSet, rows: Rows
 ) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
     """Yield the logits (n, 100) of some rows of pairs, batch by batch."""
-    for batch, x in inputs_of(model, pairs, rows):
-        yield batch, model(x)
+    _check_normalisation(model)
+    for batch in _batches(rows):
+        yield batch, model.logits_of(pairs.digits.images, pairs.pairs, rows[batch])
 
 
 def inputs_of(
@@ -253,22 +254,18 @@ def inputs_of(
     ValueError
         If the model has no normalisation.
     """
-    normalisation = model.normalisation
-    if normalisation is None:
+    _check_normalisation(model)
+    for batch in _batches(rows):
+        yield batch, model.inputs_of(pairs.digits.images, pairs.pairs, rows[batch])
+
+
+def _batches(rows: Rows) -> Iterator[slice]:
+    return (slice(start, start + _BATCH) for start in range(0, len(rows), _BATCH))
+
+
+def _check_normalisation(model: Model) -> None:
+    if model.normalisation is None:
         raise ValueError("model: has no normalisation; train it, or load a trained one")
-    for start in range(0, len(rows), _BATCH):
-        batch = slice(start, start + _BATCH)
-        yield (
-            batch,
-            model.ops.input_batch(
-                pairs.digits.images,
-                pairs.pairs,
-                rows[batch],
-                normalisation.mean,
-                normalisation.std,
-                clip=normalisation.clip,
-            ),
-        )
 
 
 def wilson_interval(k: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:

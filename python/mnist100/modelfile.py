@@ -35,6 +35,7 @@ MAX_CHANNELS = (
 )
 MAX_STAGE_DEPTH = 4
 MAX_STAGES = 4  # a pool each: 28 pixels halve no further
+MAX_TEST_SHIFTS = 4  # (2*4 + 1)^2 = 81 views; MNIST leaves a margin of four pixels around a digit
 PIXELS = 28 * 56
 ORIGIN_STD_FLOOR = 1e-8
 
@@ -51,7 +52,12 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     if model.normalisation is None:
         raise ValueError("model.normalisation: got None, wants that of the training set")
     norm = model.normalisation
-    facts = {**model.metadata, "architecture": model.architecture, "clip": norm.clip}
+    facts = {
+        **model.metadata,
+        "architecture": model.architecture,
+        "clip": norm.clip,
+        "test_shifts": model.test_shifts,
+    }
     # First, so that no damage which loses the last entries can pass for a file that never had it.
     arrays = {METADATA: np.array(json.dumps(facts))}
     arrays |= {p.name: column(p.value) for p in model.tensors()}
@@ -101,6 +107,7 @@ def assemble(source: str, arrays: dict[str, Array], facts: dict[str, Any]) -> Mo
     if not std.min() >= SMALLEST_STD:
         raise ModelFileError(f"{source}: std has a value below {SMALLEST_STD:g}")
     model.normalisation = Normalisation(mean.reshape(28, 56), std.reshape(28, 56), clip)
+    model.test_shifts = _test_shifts(source, facts)
     model.metadata = facts
     return model
 
@@ -151,6 +158,14 @@ def _clip(source: str, facts: dict[str, Any]) -> float:
     if isinstance(clip, bool) or not isinstance(clip, int | float) or not 0 <= clip <= 1e6:
         raise ModelFileError(f"{source}: metadata: clip is {clip!r}, not a number from 0 to 1e6")
     return float(clip)
+
+
+def _test_shifts(source: str, facts: dict[str, Any]) -> int:
+    shifts = facts.get("test_shifts", 0)
+    if type(shifts) is not int or not 0 <= shifts <= MAX_TEST_SHIFTS:
+        wants = f"a whole number from 0 to {MAX_TEST_SHIFTS}"
+        raise ModelFileError(f"{source}: metadata: test_shifts is {shifts!r}, not {wants}")
+    return shifts
 
 
 def model_path(path: str | os.PathLike[str]) -> Path:

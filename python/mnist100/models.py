@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from .layers import (
 from .modelfile import MAX_STAGE_DEPTH, MAX_STAGES
 from .operations import Operations
 from .parameters import Tensor, fan_in_uniform
+from .views import shifted_views
 
 if TYPE_CHECKING:
     from .data import Normalisation
@@ -49,6 +51,7 @@ class Model:
     net : the layers
     ops : the functions they compute with, those of a backend
     normalisation : mean, deviation and clip of the training set's pixels; None until training sets it
+    test_shifts : pixels by which digits are moved, each way, for the answers to be averaged; 0 is no average
     metadata : JSON-ready facts saved with the weights
     """
 
@@ -66,6 +69,7 @@ class Model:
         self.net = Sequential(layers)
         self.ops: Operations = F
         self.normalisation: Normalisation | None = None
+        self.test_shifts = 0
         self.metadata: dict[str, Any] = {}
 
     def use(self, ops: Operations) -> None:
@@ -98,6 +102,59 @@ class Model:
             raise check.fail("x", check.describe(x), f"shape (n, 1, {height}, {width})")
         return x
 
+    @contextmanager
+    def one_view(self) -> Iterator[None]:
+        """Inside the `with` block, digits are looked at as they are, without `test_shifts`."""
+        shifts, self.test_shifts = self.test_shifts, 0
+        try:
+            yield
+        finally:
+            self.test_shifts = shifts
+
+    def inputs_of(
+        self,
+        digits: npt.NDArray[np.uint8],
+        pairs: npt.NDArray[np.int32],
+        rows: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.float32]:
+        """Pairs of digits as the network takes them: float32 (n, 1, 28, 56), standardised and clipped.
+
+        Parameters
+        ----------
+        digits : raw pixels, (k, 28, 28)
+        pairs : places in `digits`, (m, 2)
+        rows : which pairs, (n,)
+
+        Raises ValueError if the model has no normalisation.
+        """
+        if self.normalisation is None:
+            raise ValueError("model.normalisation: got None, wants that of the training set")
+        norm = self.normalisation
+        return self.ops.input_batch(digits, pairs, rows, norm.mean, norm.std, clip=norm.clip)
+
+    def logits_of(
+        self,
+        digits: npt.NDArray[np.uint8],
+        pairs: npt.NDArray[np.int32],
+        rows: npt.NDArray[np.int64],
+    ) -> Array:
+        """Logits (n, classes) of pairs of digits, given as to `inputs_of`.
+
+        With `test_shifts` they are the logarithms of the mean probabilities over digits that are moved
+        by up to so many pixels each way, both of a pair alike.
+        """
+        if not self.test_shifts:
+            return self(self.inputs_of(digits, pairs, rows))
+        own = digits[pairs[rows]].reshape(-1, *digits.shape[1:])
+        places = np.arange(len(own), dtype=np.int32).reshape(-1, 2)
+        every = np.arange(len(places))
+        chances = [
+            self.ops.softmax(self(self.inputs_of(view, places, every)))
+            for view in shifted_views(own, self.test_shifts)
+        ]
+        mean = np.mean(chances, axis=0, dtype=np.float32)
+        return np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+
     def predict(self, images: Array) -> npt.NDArray[np.int64]:
         """Most probable label of each image, 0..99: int64 (n,). For networks of two digits.
 
@@ -114,19 +171,13 @@ class Model:
         return np.concatenate(batches) if batches else np.empty((0, self.classes), np.float32)
 
     def _logits(self, images: Array) -> Iterator[Array]:
-        if self.normalisation is None:
-            raise ValueError("model.normalisation: got None, wants that of the training set")
         pixels = raw_pixels(images)
-        norm = self.normalisation
         for first in range(0, len(pixels), PREDICT_BATCH):
             batch = pixels[first : first + PREDICT_BATCH]
             n = len(batch)
             digits = batch.reshape(n, 28, 2, 28).swapaxes(1, 2).reshape(2 * n, 28, 28)
             pairs = np.arange(2 * n, dtype=np.int32).reshape(n, 2)
-            rows = np.arange(n)
-            yield self(
-                self.ops.input_batch(digits, pairs, rows, norm.mean, norm.std, clip=norm.clip)
-            )
+            yield self.logits_of(digits, pairs, np.arange(n))
 
 
 def raw_pixels(images: Array) -> npt.NDArray[np.uint8]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from mnist100 import _checks as check
 from mnist100.data import PairSet
 from mnist100.models import Model
+from mnist100.views import shift_images
 
 _BATCH = 2048  # pairs shifted at a time: 3 MB
 
@@ -21,17 +21,6 @@ class ShiftAccuracies:
 
     across: Mapping[int, float]
     down: Mapping[int, float]
-
-
-def shift_images(images: npt.NDArray[np.uint8], down: int, right: int) -> npt.NDArray[np.uint8]:
-    """Images (n, h, w) moved by whole pixels; what is vacated is 0, what leaves is lost."""
-    moved = np.zeros_like(images)
-    height, width = images.shape[1:]
-    if abs(down) < height and abs(right) < width:
-        to_rows, from_rows = _slices(down, height)
-        to_columns, from_columns = _slices(right, width)
-        moved[:, to_rows, to_columns] = images[:, from_rows, from_columns]
-    return moved
 
 
 def shift_accuracies(model: Model, pairs: PairSet, reach: int = 4) -> ShiftAccuracies:
@@ -60,8 +49,3 @@ def _accuracy(model: Model, pairs: PairSet, down: int, right: int) -> float:
         images = shift_images(pairs.images(rows), down, right)
         hits += int(np.count_nonzero(model.predict(images) == pairs.labels[rows]))
     return hits / len(pairs)
-
-
-def _slices(by: int, size: int) -> tuple[slice, slice]:
-    """Where an axis goes to and where it comes from."""
-    return slice(max(by, 0), size + min(by, 0)), slice(max(-by, 0), size - max(by, 0))

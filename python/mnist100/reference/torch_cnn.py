@@ -40,7 +40,7 @@ class Network(nn.Sequential):
     Attributes
     ----------
     mean, std : float32 (1568, 1), or None for a model without normalisation; not in the state_dict
-    config : the model's metadata, with ``architecture`` and ``clip``
+    config : the model's metadata, with ``architecture``, ``clip`` and ``test_shifts``
     """
 
     mean: torch.Tensor | None
@@ -62,6 +62,7 @@ class Network(nn.Sequential):
             network.mean = torch.tensor(model.normalisation.mean).reshape(-1, 1)
             network.std = torch.tensor(model.normalisation.std).reshape(-1, 1)
             network.config["clip"] = model.normalisation.clip
+            network.config["test_shifts"] = model.test_shifts
         return network
 
 

@@ -45,7 +45,7 @@ class Inputs(Protocol):
         """Let a model normalise by the statistics of training data without augmentation for a while."""
 
     def accuracies(self, model: Model) -> tuple[float, float | None]:
-        """Measure on training data without augmentation, and on dev data if there are any."""
+        """Measure on training data without augmentation, and on dev data if there are any; one view each."""
 
 
 def augmentation(recipe: Recipe, epoch: int) -> dict[str, Any]:
@@ -142,8 +142,9 @@ class TrainingInputs:
 
     def accuracies(self, model: Model) -> tuple[float, float | None]:
         """Measure on a fixed subset of the training pairs, and on the dev pairs."""
-        train = accuracy(model, self.subset)
-        return train, None if self.dev is None else accuracy(model, self.dev)
+        with model.one_view():
+            train = accuracy(model, self.subset)
+            return train, None if self.dev is None else accuracy(model, self.dev)
 
     def _pairs(self, epoch: int) -> PairSet:
         if self._recipe.pairing == "fixed" or isinstance(self._table, PairSet):

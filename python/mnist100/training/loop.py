@@ -45,8 +45,8 @@ def fit(
     Parameters
     ----------
     model
-        Made with the recipe's dropout. Its normalisation is fitted here, and the facts of the run
-        are added to its metadata.
+        Made with the recipe's dropout. Its normalisation is fitted here, its ``test_shifts`` are the
+        recipe's, and the facts of the run are added to its metadata.
     splits
         The digits to train on, and to choose on; with no dev digits there is no early stopping and
         the last weights are the best.
@@ -85,6 +85,7 @@ def fit(
     backend.place(model)
     inputs = backend.inputs(model, splits, recipe, seed, repeats)
     model.normalisation = inputs.normalisation
+    model.test_shifts = recipe.test_shifts
     model.metadata.update(recipe=recipe.as_dict(), seed=seed)
     trainer = backend.trainer(model, recipe, seed, inputs)
     facts = identity(recipe.as_dict(), seed, repeats, backend.name, splits)
