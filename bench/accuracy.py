@@ -53,7 +53,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the runs")
     parser.add_argument(
-        "--publish", action="store_true", help="write bench/ACCURACY.md and the README's table too"
+        "--publish",
+        action="store_true",
+        help="write these rows into bench/ACCURACY.md and the README's table too",
     )
     chosen = parser.parse_args(arguments)
     if chosen.seeds < 1:
@@ -98,7 +100,7 @@ def lines(found: dict[str, list[Outcome]]) -> list[str]:
         spread = f" ± {statistics.stdev(tests):.2f}" if len(runs) > 1 else ""
         rows.append(
             [
-                f"`{' '.join(ROWS[row])}`" if ROWS[row] else "(default)",
+                label(row),
                 *(f"{test:.2f} %" for test in tests),
                 *missing,
                 f"**{statistics.mean(tests):.2f} %**{spread}",
@@ -108,6 +110,41 @@ def lines(found: dict[str, list[Outcome]]) -> list[str]:
             ]
         )
     return table(head, rows)
+
+
+def label(row: str) -> str:
+    """The first cell of a row."""
+    return f"`{' '.join(ROWS[row])}`" if ROWS[row] else "(default)"
+
+
+def merged(text: Sequence[str], about: str, document: str) -> list[str]:
+    """Return a table with the rows of a published document that it lacks.
+
+    Parameters
+    ----------
+    text
+        The lines of the table.
+    about
+        The line below it: how and where its seconds were taken.
+    document
+        What ``ACCURACY.md`` says; may be empty.
+
+    Raises
+    ------
+    SystemExit
+        If those rows are of another machine or of other seeds.
+    """
+    head, rule, *rows = text
+    there = document.splitlines()
+    found = {row.split("|")[1].strip(): row for row in rows}
+    kept = {row.split("|")[1].strip(): row for row in there if row.startswith("| ")}
+    kept = {cell: row for cell, row in kept.items() if cell in map(label, ROWS)}
+    if not kept.keys() <= found.keys() and not {head, about} <= set(there):
+        raise SystemExit(
+            f"ACCURACY.md: has rows of another machine or of other seeds; publish all of {', '.join(kept)}"
+        )
+    every = kept | found
+    return [head, rule, *(every[label(row)] for row in ROWS if label(row) in every)]
 
 
 def main() -> None:
@@ -127,8 +164,9 @@ def main() -> None:
     console.print("\n".join(text), soft_wrap=True, markup=False, highlight=False)
     if chosen.publish:
         about = f"Medians of seconds; {machine()}"
-        document = ["# Accuracy", "", *text, "", about, ""]
-        (HERE / "ACCURACY.md").write_text("\n".join(document), encoding="utf-8")
+        file = HERE / "ACCURACY.md"
+        text = merged(text, about, file.read_text(encoding="utf-8") if file.exists() else "")
+        file.write_text("\n".join(["# Accuracy", "", *text, "", about, ""]), encoding="utf-8")
         update_readme(HERE.parent / "README.md", [*text, "", about], ACCURACY)
 
 

@@ -220,6 +220,23 @@ def test_a_run_without_dev_data_says_so_in_the_table() -> None:
     assert accuracy.lines({"best": runs})[-1].endswith("| none | 7 s | 9 s |")
 
 
+def test_rows_that_are_not_measured_again_stay() -> None:
+    one = accuracy.Outcome(test=0.99, dev=None, wall=9.0, training=7.0)
+    two = replace(one, test=0.98)
+    whole = accuracy.lines({"default": [one], "fast": [one], "best": [one]})
+    published = "\n".join(["# Accuracy", "", *whole, "", "on a machine", ""])
+    changed = accuracy.lines({"fast": [two]})
+    expected = [*whole[:3], changed[-1], whole[-1]]
+    assert accuracy.merged(changed, "on a machine", published) == expected
+    assert accuracy.merged(changed, "on a machine", "") == changed
+    everything = accuracy.lines({row: [two] for row in accuracy.ROWS})
+    assert accuracy.merged(everything, "elsewhere", published) == everything
+    more_seeds = accuracy.lines({"fast": [two, two]})
+    for text, about in ((changed, "elsewhere"), (more_seeds, "on a machine")):
+        with pytest.raises(SystemExit, match=r"of another machine or of other seeds; publish all"):
+            accuracy.merged(text, about, published)
+
+
 def test_a_run_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
     run = tmp_path / "default-3"
     run.mkdir()
