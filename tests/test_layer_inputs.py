@@ -165,5 +165,7 @@ def test_what_a_layer_is_made_of(make: Callable[[], object], message: str) -> No
 
 def test_more_than_any_memory(variant: str) -> None:
     w = np.ones((16, 3, 3, 3), np.float32)
-    with pytest.raises(MemoryError, match=r"unable to allocate .* GiB"):
+    # A GPU's kernels count elements in 32 bits, and say so where the computer grants any memory.
+    refused = r"unable to allocate .* GiB|wants at most 2147483647"
+    with pytest.raises((MemoryError, RuntimeError), match=refused):
         F.conv2d(X, w, None, padding=10**5)

@@ -46,23 +46,6 @@ __device__ void load_pixels(const float* x, int pixels, uint32_t* to, const Betw
   }
 }
 
-// of[channel][word]: channels 2 * pair and 2 * pair + 1 of the pixels that words t and t + 4 of k are.
-template <class Format, int kStride>
-__device__ void load_pairs(const uint32_t* pixels, int pair, int t, uint32_t (&of)[2][2]) {
-  MNIST100_UNROLL
-  for (int half = 0; half < 2; ++half)
-    if constexpr (Format::kOfWord == 2) {
-      const uint32_t* const at = pixels + (2 * t + 8 * half) * kStride + pair;
-      const uint32_t first = at[0], second = at[kStride];
-      of[0][half] = (first & 0xffffu) | second << 16;
-      of[1][half] = first >> 16 | (second & 0xffff0000u);
-    } else {
-      const uint32_t* const at = pixels + (t + 4 * half) * kStride + 2 * pair;
-      of[0][half] = at[0];
-      of[1][half] = at[1];
-    }
-}
-
 // How images are cut into bands: `lines` of each, the last one shorter.
 struct Bands {
   int lines_of_image, lines, bands;

@@ -17,8 +17,8 @@ template <class Format, int kChannels_, int kColumns_>
 struct GradientShape {
   static constexpr int kChannels = kChannels_, kColumns = kColumns_;
   static constexpr int kPixels = kWordsOfMma * Format::kOfWord;  // of an mma
-  // Lanes (g, t) read word g of pixel 2 t, or words 2 g and 2 g + 1 of pixel t: with 8 (mod 32) words, or 24,
-  // from one t to the next they are 32 banks.
+  // Eight pixels of eight bfloat16, four words each, or four of eight TF32, are 32 banks: 12, 20, 24 and 40
+  // words from one to the next are odd multiples of four or of eight.
   static constexpr int kStrideX = (kChannels + 8) / Format::kOfWord,
                        kStrideD = (kColumns + 8) / Format::kOfWord;
   static constexpr int kTilesDown = kChannels / 16, kTilesAcross = kColumns / 8;
@@ -95,17 +95,17 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
       uint32_t right[kAcross][2];
       MNIST100_UNROLL
       for (int q = 0; q < kAcross / 2; ++q) {
-        uint32_t of[2][2];
-        load_pairs<Format, kStrideD>(ds + pixel * kStrideD, 8 * q + g, t, of);
+        uint32_t of[4];
+        load_transposed<Format, kStrideD>(ds + pixel * kStrideD + 16 * q / Format::kOfWord, of);
         MNIST100_UNROLL
-        for (int i = 0; i < 4; ++i) right[2 * q + i / 2][i % 2] = of[i / 2][i % 2];
+        for (int i = 0; i < 4; ++i) right[2 * q + i % 2][i / 2] = of[i];
       }
       MNIST100_UNROLL
       for (int kx = 0; kx < 3; ++kx) MNIST100_UNROLL
       for (int m = 0; m < kDown; ++m) {
-        uint32_t of[2][2];
-        load_pairs<Format, kStrideX>(xs + (pixel + ky * width + kx) * kStrideX, 8 * m + g, t, of);
-        const uint32_t left[4] = {of[0][0], of[1][0], of[0][1], of[1][1]};
+        uint32_t left[4];
+        load_transposed<Format, kStrideX>(
+            xs + (pixel + ky * width + kx) * kStrideX + 16 * m / Format::kOfWord, left);
         MNIST100_UNROLL
         for (int c = 0; c < kAcross; ++c) mma<Format>(left, right[c], tile(kx, m, c));
       }
@@ -115,17 +115,16 @@ __global__ void __launch_bounds__(kGradientThreads, 2)
   }
   add_shares(ky, share, reinterpret_cast<float*>(shared), sums);
   if (share > 0) return;
-  // Row g of a fragment is channel 2 g, row g + 8 the next; columns as fragment_column says.
   MNIST100_UNROLL
   for (int c = 0; c < kAcross; ++c) MNIST100_UNROLL
   for (int side = 0; side < 2; ++side) {
-    const int column = 16 * (c / 2) + 4 * t + 2 * side + c % 2;
+    const int column = 8 * c + 2 * t + side;
     float* const to = partial.at + (static_cast<int64_t>(blockIdx.x) * partial.n + column) * partial.m4;
     MNIST100_UNROLL
     for (int kx = 0; kx < 3; ++kx) MNIST100_UNROLL
     for (int m = 0; m < kDown; ++m) MNIST100_UNROLL
     for (int row = 0; row < 2; ++row)
-      to[(3 * ky + kx) * Shape::kChannels + 16 * m + 2 * g + row] = tile(kx, m, c)[2 * row + side];
+      to[(3 * ky + kx) * Shape::kChannels + 16 * m + 8 * row + g] = tile(kx, m, c)[2 * row + side];
     if (!has_bias || ky > 0 || g > 0) continue;
     const float row[4] = {tile(3, 0, c)[side], 0.0f, 0.0f, 0.0f};
     store_quad(to + 9 * Shape::kChannels, row);

@@ -116,23 +116,48 @@ __device__ void load_weights(int column0, int n, const Weights& weights, uint32_
   }
 }
 
-// sums[r][tile of columns]: the product of a warp's 32 rows. at[r]: where those of the lane group begin.
-template <class Format, class Shape, int kAcross>
-__device__ void multiply_taps(const int (&at)[4], int width, const uint32_t* band, const uint32_t* weights,
+// Where a warp's 32 rows begin in the band, as a lane needs them: four rows of its group, or, where 16 bytes
+// lie as load_fragments wants them, the row that it brings for each of the two fragments.
+template <class Shape, class ToRows>
+class RowsOfBand {
+ public:
+  __device__ RowsOfBand(const Bands::Band& band, const ToRows& rows, int warp_row, const uint32_t* words) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, g = kWhole ? lane % 8 : lane / 4;
+    const int count = rows.count(band.lines, warp_row, g);  // rows that are none are the first
+    MNIST100_UNROLL
+    for (int i = 0; i < kRows; ++i) {
+      const int r = kWhole ? 2 * i + lane / 8 % 2 : i;
+      at_[i] = words + (r < count ? rows.at(warp_row, g, r) : 0) * Shape::kStride +
+               (kWhole ? lane / 16 * 4 : lane % 4);
+    }
+  }
+
+  // Fragment r, `behind` words further on.
+  __device__ void load(int r, int behind, uint32_t (&left)[4]) const {
+    if constexpr (kWhole)
+      load_fragments(at_[r] + behind, left);
+    else
+      MNIST100_UNROLL
+    for (int i = 0; i < 4; ++i) left[i] = at_[2 * r + i % 2][behind + i / 2 * 4];
+  }
+
+ private:
+  static constexpr bool kWhole = Shape::kStride % 4 == 0;
+  static constexpr int kRows = kWhole ? 2 : 4;
+  const uint32_t* at_[kRows];
+};
+
+// sums[r][tile of columns]: the product of a warp's 32 rows.
+template <class Format, class Shape, class Rows, int kAcross>
+__device__ void multiply_taps(const Rows& rows, int width, const uint32_t* weights,
                               float (&sums)[2][kAcross][4]) {
-  const int g = static_cast<int>(threadIdx.x) % kWarp / 4, t = static_cast<int>(threadIdx.x) % 4;
   for (int ky = 0; ky < 3; ++ky) MNIST100_UNROLL
   for (int kx = 0; kx < 3; ++kx) MNIST100_UNROLL
   for (int step = 0; step < Shape::kWords; step += kWordsOfMma) {
-    const int behind = (ky * width + kx) * Shape::kStride + step + t;
-    const uint32_t* const right_at = weights + g * Shape::kStrideB + (3 * ky + kx) * Shape::kWords + step + t;
     uint32_t left[2][4], right[kAcross][2];
     MNIST100_UNROLL
-    for (int r = 0; r < 2; ++r) MNIST100_UNROLL
-    for (int i = 0; i < 4; ++i) left[r][i] = band[at[2 * r + i % 2] + behind + i / 2 * 4];
-    MNIST100_UNROLL
-    for (int c = 0; c < kAcross; ++c) MNIST100_UNROLL
-    for (int i = 0; i < 2; ++i) right[c][i] = right_at[8 * c * Shape::kStrideB + i * 4];
+    for (int r = 0; r < 2; ++r) rows.load(r, (ky * width + kx) * Shape::kStride + step, left[r]);
+    load_right<Shape::kStrideB>(weights + (3 * ky + kx) * Shape::kWords + step, right);
     MNIST100_UNROLL
     for (int r = 0; r < 2; ++r) MNIST100_UNROLL
     for (int c = 0; c < kAcross; ++c) mma<Format>(left[r], right[c], sums[r][c]);
@@ -156,12 +181,10 @@ __global__ void __launch_bounds__(kBandThreads, kBandsOfSm)
       band_words, [&] { load_weights<Format, Shape>(column0, n, w, weights); });
   __syncthreads();
   for (int warp_row = warp * kWarpRows; warp_row < rows.rows(band.lines); warp_row += kBandThreads) {
-    const int count = rows.count(band.lines, warp_row, g);
-    int at[4];  // rows that are none are the first
-    MNIST100_UNROLL
-    for (int r = 0; r < 4; ++r) at[r] = (r < count ? rows.at(warp_row, g, r) : 0) * kStride;
     float sums[2][kAcross][4] = {};
-    multiply_taps<Format, Shape>(at, width, band_words, weights, sums);
+    multiply_taps<Format, Shape>(RowsOfBand<Shape, ToRows>(band, rows, warp_row, band_words), width, weights,
+                                 sums);
+    const int count = rows.count(band.lines, warp_row, g);
     if (count == 0) continue;
     const int i = rows.row(band.image * bands.lines_of_image + band.first, warp_row, g);
     MNIST100_UNROLL

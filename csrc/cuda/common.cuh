@@ -48,7 +48,8 @@ inline int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) 
 
 // Has to be the first statement of every kernel: it may be started while the kernel before it in the stream
 // still runs (CUDA programming guide, "Programmatic dependent launch"), and waits here for its end. So the
-// time that a launch takes overlaps with work. The next one may be started from here on.
+// time that a launch takes overlaps with work. The next one may be started from here on: whatever was written
+// before the kernel before this one started is there already, and may be read before.
 __device__ inline void await_previous() {
 #if !defined(MNIST100_EMULATE) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();

@@ -227,20 +227,16 @@ class LinearLayer : public DeviceLayer {
       linear_weight_gradient(shape(pass), dy, mask(y), x, pass.grads + at_.weight, pass.grads + at_.bias,
                              queue);
     });
-    if (dx) input_gradient(pass, dy, x, y, dx);
+    if (dx) linear_input_gradient(shape(pass), dy, mask(y), pass.values + at_.weight, dx, pass.stream);
   }
-  bool is_linear() const override { return true; }
-  void input_gradient(const Pass& pass, const float* dy, const float*, const float* y, float* dx) override {
-    linear_input_gradient(shape(pass), dy, mask(y), pass.values + at_.weight, dx, pass.stream);
-  }
-  bool lose(const Pass& pass, const float* x, const Labels& labels, float* dy, float* dx) override {
+  bool lose(const Pass& pass, const float* x, const LinearMask& masked, const Labels& labels, float* dy,
+            float* dx) override {
     return linear_loss(shape(pass), x, pass.values + at_.weight, pass.values + at_.bias, labels.labels, dy,
-                       labels.losses, dx, pass.stream);
+                       labels.losses, masked, dx, pass.stream);
   }
 
  protected:
   LinearShape shape(const Pass& pass) const { return {pass.n * per_sample_, shape_.in, shape_.out}; }
-  virtual LinearMask mask(const float* /*y*/) const { return {}; }  // of dy
   LinearShape shape_;
   Places at_;
   int64_t per_sample_;
@@ -254,10 +250,12 @@ class LinearBlockLayer : public LinearLayer {
     linear_block(shape(pass), pass.training ? p_ : 0.0, {seed_, pass.step}, x, pass.values + at_.weight,
                  pass.values + at_.bias, y, pass.stream);
   }
-  bool lose(const Pass&, const float*, const Labels&, float*, float*) override { return false; }
+  bool lose(const Pass&, const float*, const LinearMask&, const Labels&, float*, float*) override {
+    return false;
+  }
+  LinearMask mask(const float* y) const override { return LinearMask::of_block(p_, y); }
 
  private:
-  LinearMask mask(const float* y) const override { return LinearMask::of_block(p_, y); }
   double p_;
   uint64_t seed_;
 };

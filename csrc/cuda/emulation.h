@@ -50,6 +50,7 @@ struct Fiber {
   dim3 index;
   uint64_t shown = 0;   // what the lane offers in a shuffle
   uint32_t a[4], b[2];  // and in a product of tensor cores
+  const uint32_t* row = nullptr;
 };
 
 struct Machine {
@@ -82,6 +83,17 @@ T shuffle_xor(T value, int mask) {
   memcpy(&other, &m.fibers[self ^ static_cast<size_t>(mask)].shown, sizeof other);
   wait(Waiting::kWarp);
   return other;
+}
+
+// Of mma.cuh.
+inline void load_fragments(const uint32_t* row, uint32_t (&words)[4]) {
+  Machine& m = machine();
+  m.current->row = row;
+  wait(Waiting::kWarp);
+  const size_t self = static_cast<size_t>(m.current - m.fibers.data()), lane = self % kLanes;
+  const Fiber* const warp = m.fibers.data() + self - lane;
+  for (size_t i = 0; i < 4; ++i) words[i] = warp[8 * i + lane / 4].row[lane % 4];
+  wait(Waiting::kWarp);
 }
 
 // What mma.cuh says of fragments, word by word. Sums are rounded once.

@@ -35,7 +35,8 @@ Engine::Engine(const std::vector<LayerSpec>& layers, const TrainingSpec& trainin
   const std::vector<StepFactors> factors =
       step_factors(training.adam, training.average_decay, training.rates);
   p.factors = on_device(factors.data(), static_cast<int64_t>(factors.size()), p.stream.at);
-  p.squares = Kept<double>(kStepsOfGraph * square_parts(p.arrays()));
+  p.update.emplace(p.arrays(), p.network.head());
+  p.squares = Kept<double>(kStepsOfGraph * p.update->parts());
   p.state = Kept<StepState>(1);
   const int64_t most = std::max(training.batch_size, kEvaluated);
   p.losses = Kept<double>(kStepsOfGraph * training.batch_size);
@@ -100,8 +101,8 @@ double Engine::train_epoch(int64_t epoch, int64_t first_step, int64_t steps_befo
     p.take_steps(steps, n, augmented);
     first += steps * n;
   }
-  copy(&start, p.state.get(), sizeof start, cudaMemcpyDeviceToHost, p.stream.at);
   p.prepare(epoch + 1);
+  copy(&start, p.state.get(), sizeof start, cudaMemcpyDeviceToHost, p.stream.at);
   p.wait();
   return start.loss_sum;
 }

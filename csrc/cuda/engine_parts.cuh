@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -84,6 +85,7 @@ struct Engine::Parts {
 
   void draw(int64_t epoch, int32_t* pairs, int64_t* to, cudaStream_t on);
   void make_pairs(int64_t epoch);
+  void take_prepared();
   void prepare(int64_t epoch);
   void enqueue_input(int64_t i, int64_t n, bool augmented, cudaStream_t on);
   void enqueue_step(int64_t i, int64_t n, const std::function<void()>& before_loss);
@@ -100,6 +102,7 @@ struct Engine::Parts {
   Workspace workspace;
   Network network;
   Branch branch;
+  std::optional<Update> update;
   Kept<float> values, grads, m, v, average, evaluated, mean, inv_std;
   Kept<StepFactors> factors;
   Kept<double> losses, squares;

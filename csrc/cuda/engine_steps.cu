@@ -19,8 +19,16 @@ void Engine::Parts::make_pairs(int64_t epoch) {
     next_order = Kept<int64_t>(train.count);
     next_pairs = Kept<int32_t>(2 * train.count);
   }
-  if (epoch != next_epoch) return draw(epoch, train.pairs.get(), order.get(), stream.at);
   drawn.order(drawing.at, stream.at);
+  if (epoch == next_epoch)
+    take_prepared();
+  else
+    draw(epoch, train.pairs.get(), order.get(), stream.at);
+  drawn.order(stream.at, drawing.at);
+}
+
+void Engine::Parts::take_prepared() {
+  const PairsOnDevice& train = sets.at(0);
   copy(order.get(), next_order.get(), static_cast<size_t>(train.count) * sizeof(int64_t),
        cudaMemcpyDeviceToDevice, stream.at);
   if (training.fresh_pairs)
@@ -28,9 +36,8 @@ void Engine::Parts::make_pairs(int64_t epoch) {
          cudaMemcpyDeviceToDevice, stream.at);
 }
 
-// While the accuracies of this epoch are measured.
+// Beside the steps of the epoch before.
 void Engine::Parts::prepare(int64_t epoch) {
-  drawn.order(stream.at, drawing.at);
   draw(epoch, next_pairs.get(), next_order.get(), drawing.at);
   next_epoch = epoch;
 }
@@ -58,8 +65,9 @@ void Engine::Parts::enqueue_step(int64_t i, int64_t n, const std::function<void(
   before_loss();
   network.lose(pass, {labels[images].get(), losses.get() + i * n});
   const double l2 = training.adam.l2 / static_cast<double>(n);
-  network.backward(pass);
-  update_tensors(step, arrays(), l2, factors.get(), squares.get() + i * square_parts(arrays()), stream.at);
+  double* const squares_of_step = squares.get() + i * update->parts();
+  network.backward(pass, [&] { update->head(step, l2, factors.get(), squares_of_step, stream.at); });
+  update->rest(step, l2, factors.get(), squares_of_step, stream.at);
 }
 
 // The images of each step but the first are made beside the last layers of the step before it, which leave
@@ -71,8 +79,7 @@ void Engine::Parts::enqueue_steps(int64_t steps, int64_t n, bool augmented) {
       if (i + 1 == steps) return;
       branch.run(stream.at, [&](cudaStream_t beside) { enqueue_input(i + 1, n, augmented, beside); });
     });
-  end_steps(state.get(), steps, training.adam.l2, n, losses.get(), square_parts(arrays()), squares.get(),
-            stream.at);
+  end_steps(state.get(), steps, training.adam.l2, n, losses.get(), update->parts(), squares.get(), stream.at);
 }
 
 // The first steps of a kind are taken as they are, and find out how much memory a graph of them needs.

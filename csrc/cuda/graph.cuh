@@ -22,9 +22,12 @@ class OwnEvent {
   ~OwnEvent() { cudaEventDestroy(at_); }
   // What `later` gets from now on waits for what `earlier` has.
   void order(cudaStream_t earlier, cudaStream_t later) const {
-    check(cudaEventRecord(at_, earlier), "ordering streams");
-    check(cudaStreamWaitEvent(later, at_, 0), "ordering streams");
+    record(earlier);
+    await(later);
   }
+  void record(cudaStream_t stream) const { check(cudaEventRecord(at_, stream), "ordering streams"); }
+  // What `stream` gets from now on waits for what the last recorded one had then.
+  void await(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, at_, 0), "ordering streams"); }
 
  private:
   cudaEvent_t at_ = nullptr;
@@ -41,7 +44,16 @@ class Branch {
     is_apart_ = true;
     launch(stream_.at);
   }
-  // Lets `main` wait for it, if anything ran.
+  // Lets `main` wait, from await_mark on, for what has run up to here.
+  void mark() {
+    mark_.record(stream_.at);
+    is_marked_ = true;
+  }
+  void await_mark(cudaStream_t main) {
+    if (is_marked_) mark_.await(main);
+    is_marked_ = false;
+  }
+  // Lets `main` wait for all of it, if anything ran.
   void join(cudaStream_t main) {
     if (is_apart_) event_.order(stream_.at, main);
     is_apart_ = false;
@@ -49,9 +61,9 @@ class Branch {
 
  private:
   OwnStream stream_;
-  OwnEvent event_;
+  OwnEvent event_, mark_;
   Workspace workspace_;
-  bool is_apart_ = false;
+  bool is_apart_ = false, is_marked_ = false;
 };
 
 class Graph {

@@ -14,8 +14,10 @@ class Rows {
   Rows(const float* at, int stride) : at_(at), stride_(stride), aligned_(stride % 4 == 0 && is_aligned(at)) {}
   __device__ int index(int i) const { return FastK ? i * stride_ : i; }
   __device__ int depth(int k) const { return FastK ? k : k * stride_; }
+  __device__ bool is_whole(int) const { return aligned_; }
   using Raw = Plain;
-  __device__ void load(int index, int k, int count, Plain& to) const {
+  template <class Count>
+  __device__ void load(int index, int k, Count count, Plain& to) const {
     load_quad(at_ + index + k, aligned_, count, to.x);
   }
   __device__ void finish(const Plain& raw, float (&x)[4]) const { raw.take(x); }
@@ -39,7 +41,11 @@ class MaskedRows {
   struct Raw {
     Plain x, mask;
   };
-  __device__ void load(int index, int k, int count, Raw& to) const {
+  __device__ bool is_whole(int end) const {
+    return rows_.is_whole(end) && (!masked_ || masks_.is_whole(end));
+  }
+  template <class Count>
+  __device__ void load(int index, int k, Count count, Raw& to) const {
     rows_.load(index, k, count, to.x);
     if (masked_) masks_.load(index, k, count, to.mask);
   }
@@ -62,15 +68,21 @@ class RowsAndOnes {
   RowsAndOnes(const float* at, int stride) : rows_(at, stride), stride_(stride) {}
   __device__ int index(int i) const { return i; }
   __device__ int depth(int k) const { return rows_.depth(k); }
-  using Raw = Plain;
-  __device__ void load(int index, int k, int count, Plain& to) const {
+  __device__ bool is_whole(int end) const { return rows_.is_whole(end) && end <= stride_; }
+  struct Raw {
+    Plain x;
+    int one;  // which of the four is one, from 1; 0: none
+  };
+  __device__ void load(int index, int k, Whole count, Raw& to) const { rows_.load(index, k, count, to.x); }
+  __device__ void load(int index, int k, int count, Raw& to) const {
     const int inside = stride_ - index;
-    rows_.load(index, k, count < inside ? count : inside, to);
-    MNIST100_UNROLL
-    for (int e = 0; e < 4; ++e)
-      if (e == inside && e < count) to.x[e] = 1.0f;
+    rows_.load(index, k, count < inside ? count : inside, to.x);
+    to.one = inside < count ? inside + 1 : 0;
   }
-  __device__ void finish(const Plain& raw, float (&x)[4]) const { raw.take(x); }
+  __device__ void finish(const Raw& raw, float (&x)[4]) const {
+    MNIST100_UNROLL
+    for (int e = 0; e < 4; ++e) x[e] = raw.one == e + 1 ? 1.0f : raw.x.x[e];
+  }
 
  private:
   Rows<false> rows_;

@@ -95,4 +95,68 @@ __device__ inline void mma(const uint32_t (&a)[4], const uint32_t (&b)[2], float
 #endif
 }
 
+// Matrices of eight rows of four words in shared memory, by all lanes of a warp together: lane 8 * i + r
+// brings where row r of matrix i begins, 16 bytes aligned. words[i] = word t of row g of matrix i, for lane 4
+// * g + t.
+__device__ inline void load_fragments(const uint32_t* row, uint32_t (&words)[4]) {
+#ifdef MNIST100_EMULATE
+  emulation::load_fragments(row, words);
+#else
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row))));
+#endif
+}
+
+// A left fragment of 16 rows, from the first one on, `stride` words from row to row.
+__device__ inline void load_left(const uint32_t* first, int stride, uint32_t (&left)[4]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  load_fragments(first + lane % 16 * stride + lane / 16 * 4, left);
+}
+
+// Right fragments of tiles of eight columns.
+template <int kStride, int kTiles>
+__device__ void load_right(const uint32_t* first, uint32_t (&right)[kTiles][2]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  if constexpr (kStride % 4 == 0 && kTiles % 2 == 0) {
+    MNIST100_UNROLL
+    for (int c = 0; c < kTiles; c += 2) {
+      uint32_t words[4];
+      load_fragments(first + (8 * (c + lane / 16) + lane % 8) * kStride + lane / 8 % 2 * 4, words);
+      MNIST100_UNROLL
+      for (int i = 0; i < 4; ++i) right[c + i / 2][i % 2] = words[i];
+    }
+  } else {
+    MNIST100_UNROLL
+    for (int c = 0; c < kTiles; ++c) MNIST100_UNROLL
+    for (int i = 0; i < 2; ++i) right[c][i] = first[(8 * c + lane / 4) * kStride + lane % 4 + i * 4];
+  }
+}
+
+// The fragments of 16 columns whose elements lie in rows of k, `kStride` words from row to row: words 0 and 2
+// are of columns 0 to 7, 1 and 3 of those from 8 on; as left fragment, or as two right ones.
+template <class Format, int kStride>
+__device__ void load_transposed(const uint32_t* first, uint32_t (&words)[4]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
+  if constexpr (Format::kOfWord == 1) {
+    MNIST100_UNROLL
+    for (int i = 0; i < 4; ++i) words[i] = first[(t + i / 2 * 4) * kStride + i % 2 * 8 + g];
+  } else {
+#ifdef MNIST100_EMULATE
+    const auto element = [&](int row, int column) {
+      return first[row * kStride + column / 2] >> column % 2 * 16 & 0xffffu;
+    };
+    for (int i = 0; i < 4; ++i) {
+      const int row = 2 * t + i / 2 * 8, column = i % 2 * 8 + g;
+      words[i] = element(row, column) | element(row + 1, column) << 16;
+    }
+#else
+    const uint32_t* const row = first + (lane % 8 + lane / 16 * 8) * kStride + lane / 8 % 2 * 4;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(row))));
+#endif
+  }
+}
+
 }  // namespace mnist100::cuda

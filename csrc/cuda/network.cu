@@ -1,5 +1,6 @@
 #include "network.cuh"
 
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -186,13 +187,17 @@ Network::Network(const std::vector<LayerSpec>& layers, const std::vector<Places>
     if (is_linear(layer.kind) && !has_head) {
       has_head = true;
       head_ = layers_.size();
+      head_begin_ = at.weight;
     }
     layers_.push_back(make_layer(layer, form, next, at, most, wants_dx));
     gradients_.emplace_back(wants_dx ? form.size(most) : 0);
     form = next;
     outputs_.emplace_back(form.size(most));
   }
-  if (!has_head || head_ <= first_learning_) head_ = layers_.size();
+  if (!has_head || head_ <= first_learning_) {
+    head_ = layers_.size();
+    head_begin_ = std::numeric_limits<int64_t>::max();
+  }
   classes_ = form.features();
   dlogits_ = Kept<float>(most * classes_);
 }
@@ -221,41 +226,46 @@ void Network::lose(const Pass& pass, const Labels& labels) {
   const size_t last = layers_.size() - 1;
   const float* const x = result(pass, last);
   float *const logits = outputs_[last].get(), *const dx = gradients_[last].get();
-  has_last_dx_ = last >= head_ && layers_[last]->lose(pass, x, labels, dlogits_.get(), dx);
+  const LinearMask mask = last > 0 ? layers_[last - 1]->mask(x) : LinearMask{};
+  has_last_dx_ = last > first_learning_ && layers_[last]->lose(pass, x, mask, labels, dlogits_.get(), dx);
   if (has_last_dx_) return;
   layers_[last]->forward(pass, x, logits);
   cross_entropy_rows(pass.n, classes_, logits, labels.labels, dlogits_.get(), labels.losses, pass.stream);
 }
 
-// Of the weights of the head, on the branch. Nothing waits for them, so they come behind the first others.
-void Network::head_gradients(const Pass& pass) {
+// Of the last layer, whose input has its gradient already.
+void Network::last_backward(const Pass& pass) {
+  const size_t last = layers_.size() - 1;
   pass.branch->run(pass.stream, [&](cudaStream_t beside) {
     Pass apart = pass;
     apart.stream = Queue(beside, pass.stream.precision);
-    for (size_t i = layers_.size(); i-- > head_;) {
-      const float* const dy = i + 1 == layers_.size() ? dlogits_.get() : gradients_[i + 1].get();
-      if (layers_[i]->is_linear())
-        layers_[i]->backward(apart, dy, result(pass, i), outputs_[i].get(), nullptr);
-    }
+    layers_[last]->backward(apart, dlogits_.get(), result(pass, last), result_of(last), nullptr);
   });
+}
+
+// Of layer i, for its backward pass; null if what follows has masked its gradient already.
+const float* Network::result_of(size_t i) const {
+  return has_last_dx_ && i + 2 == layers_.size() ? nullptr : outputs_[i].get();
 }
 
 const float* Network::result(const Pass& pass, size_t i) const {
   return i == 0 ? input(pass.images) : outputs_[i - 1].get();
 }
 
-void Network::backward(const Pass& pass) {
+void Network::backward(const Pass& pass, const std::function<void()>& update_head) {
   const float* dy = dlogits_.get();
   for (size_t i = layers_.size(); i-- > first_learning_;) {
     float* const dx = i > first_learning_ ? gradients_[i].get() : nullptr;
-    const float *const x = result(pass, i), *const y = outputs_[i].get();
-    if (i < head_) {
-      layers_[i]->backward(pass, dy, x, y, dx);
-      if (i + 1 == head_ && head_ < layers_.size()) head_gradients(pass);
-    } else if (i + 1 < layers_.size() || !has_last_dx_) {
-      layers_[i]->input_gradient(pass, dy, x, y, dx);
-    }
+    if (i + 1 == layers_.size() && has_last_dx_)
+      last_backward(pass);
+    else
+      layers_[i]->backward(pass, dy, result(pass, i), result_of(i), dx);
+    if (i == head_) pass.branch->mark();
     dy = dx;
+  }
+  if (head_ < layers_.size()) {
+    pass.branch->await_mark(pass.stream);
+    update_head();
   }
   pass.branch->join(pass.stream);
 }

@@ -1,6 +1,7 @@
 // A network whose activations and parameters lie in the GPU's memory.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -78,16 +79,15 @@ class DeviceLayer {
   virtual void forward(const Pass&, const float* x, float* y) = 0;
   // dx is null where nothing before this layer learns.
   virtual void backward(const Pass&, const float* dy, const float* x, const float* y, float* dx) = 0;
-  virtual bool is_linear() const { return false; }
-  // A linear layer makes the gradient at x alone, any other layer all of them.
-  virtual void input_gradient(const Pass& pass, const float* dy, const float* x, const float* y, float* dx) {
-    backward(pass, dy, x, y, dx);
-  }
-  // Of a network's last layer, whose result are logits: the losses (n) and the gradients at them and at x, if
-  // the layer can make all that at once; else false, and nothing is done.
-  virtual bool lose(const Pass&, const float* /*x*/, const Labels&, float* /*dy*/, float* /*dx*/) {
+  // Of a network's last layer, whose result are logits: the losses (n), the gradients at them, and the masked
+  // one at x, if the layer can make all that at once; else false, and nothing is done.
+  virtual bool lose(const Pass&, const float* /*x*/, const LinearMask&, const Labels&, float* /*dy*/,
+                    float* /*dx*/) {
     return false;
   }
+  // What the layer's backward pass begins with: the mask of the gradient at its result y. A layer whose y is
+  // null gets a gradient that is masked.
+  virtual LinearMask mask(const float* /*y*/) const { return {}; }
   // Of batch normalisation alone: mean and variance (2,channels) of the last batch in training, and how many
   // values they are of.
   virtual const float* statistics() const { return nullptr; }
@@ -115,11 +115,17 @@ class Network {
   // The same in two steps for a pass that learns: all layers but the last; then that one, and the losses.
   void forward_body(const Pass&);
   void lose(const Pass&, const Labels&);
-  void backward(const Pass&);  // after `lose`
+  // After `lose`. update_head(): once, last of all on the main stream, when the gradients of the linear
+  // layers behind all others that learn are there, though not those of others; never if they are all that
+  // learns, or there are none.
+  void backward(const Pass&, const std::function<void()>& update_head);
+  // Where the weights of those layers begin; beyond all tensors if it is never.
+  int64_t head() const { return head_begin_; }
 
  private:
   const float* result(const Pass&, size_t i) const;  // of the layers before layer i
-  void head_gradients(const Pass&);
+  const float* result_of(size_t i) const;
+  void last_backward(const Pass&);
 
   std::vector<std::unique_ptr<DeviceLayer>> layers_;
   Kept<float> inputs_[2];
@@ -129,6 +135,7 @@ class Network {
   Kept<float> dlogits_;
   size_t first_learning_ = 0;
   size_t head_ = 0;  // the first linear layer behind all others that learn, or the number of layers
+  int64_t head_begin_ = 0;
   int64_t classes_ = 0;
   bool has_last_dx_ = false;  // since `lose`
 };

@@ -110,10 +110,10 @@ void linear_weight_gradient(const LinearShape&, const float* dy, const LinearMas
                             float* db, const Queue&);
 void linear_block(const LinearShape&, double p, Draws, const float* x, const float* w, const float* b,
                   float* y, const Queue&);
-// A linear layer from x, the losses (n) of its results as logits, the gradients at these (n,out) and at x.
-// False, and nothing is done, where there is no kernel for it.
+// A linear layer from x, the losses (n) of its results as logits, the gradients at these (n,out) and, masked,
+// at x. False, and nothing is done, where there is no kernel for it.
 bool linear_loss(const LinearShape&, const float* x, const float* w, const float* b, const int64_t* labels,
-                 float* dlogits, double* losses, float* dx, const Queue&);
+                 float* dlogits, double* losses, const LinearMask&, float* dx, const Queue&);
 void relu(int64_t size, const float* x, float* y, cudaStream_t);
 void relu_backward(int64_t size, const float* dy, const float* y, float* dx, cudaStream_t);
 void dropout(int64_t size, double p, Draws, const float* x, float* y, uint8_t* mask, cudaStream_t);

@@ -26,6 +26,13 @@ __device__ inline void load_quad(const float* at, bool aligned, int count, float
     if (e < count) x[e] = at[e];
 }
 
+// How many there are where there are four, and they lie as 16 bytes want them.
+struct Whole {
+  __device__ operator int() const { return 4; }
+};
+
+__device__ inline void load_quad(const float* at, bool, Whole, float (&x)[4]) { load_quad(at, true, 4, x); }
+
 // `to` lies as 16 bytes want it.
 __device__ inline void store_quad(float* to, const float (&x)[4]) {
 #ifdef MNIST100_EMULATE

@@ -67,11 +67,13 @@ __global__ void __launch_bounds__(kBlock)
       const uint32_t* const last = xs + pixel + last_behind;
       constexpr int kHalf = 4 * Format::kOfWord;
       const uint32_t left[4] = {row[0], g == 0 ? last[0] : one, row[kHalf], g == 0 ? last[kHalf] : one};
-      uint32_t of[2][2];
-      load_pairs<Format, kStride>(ds + pixel * kStride, g, t, of);
+      uint32_t of[4];
+      load_transposed<Format, kStride>(ds + pixel * kStride, of);
       MNIST100_UNROLL
-      for (int c = 0; c < kAcross; ++c)
-        mma<Format>(left, of[c], *reinterpret_cast<float (*)[4]>(sums + 4 * c));
+      for (int c = 0; c < kAcross; ++c) {
+        const uint32_t right[2] = {of[c], of[c + 2]};
+        mma<Format>(left, right, *reinterpret_cast<float (*)[4]>(sums + 4 * c));
+      }
     }
   }
   __syncthreads();
@@ -80,7 +82,7 @@ __global__ void __launch_bounds__(kBlock)
   MNIST100_UNROLL
   for (int c = 0; c < kAcross; ++c) MNIST100_UNROLL
   for (int side = 0; side < 2; ++side) {
-    const int column = column0 + 4 * t + 2 * side + c;
+    const int column = column0 + 8 * c + 2 * t + side;
     float* const to = partial.at + (static_cast<int64_t>(blockIdx.x) * partial.n + column) * partial.m4;
     to[g] = sums[4 * c + side];
     if (g < 4) to[8 + g] = sums[4 * c + 2 + side];

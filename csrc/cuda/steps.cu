@@ -1,5 +1,7 @@
 #include "steps.cuh"
 
+#include <algorithm>
+
 #include "quads.cuh"
 
 namespace mnist100::cuda {
@@ -7,6 +9,12 @@ namespace {
 
 constexpr int kOfThread = 4;  // elements, one 16-byte access
 constexpr int kOfBlock = kOfThread * kBlock;
+
+// Elements [from, to).
+struct Stretch {
+  int from, to;
+  int parts() const { return ceil_div(to - from, kOfBlock); }
+};
 
 struct Factors {
   AdamFactors weights, others;
@@ -57,17 +65,22 @@ __device__ double update_some(const Factors& now, int first, int to, const Tenso
   return sum;
 }
 
-// Blocks of kOfBlock elements; `squares` of the decaying ones of a block.
+// Blocks of kOfBlock elements, of `first`, then of `second`; `squares` of the decaying ones of a block.
 __global__ void __launch_bounds__(kBlock)
-    update_kernel(int all, StepNumber step, float l2, const StepFactors* factors, TensorArrays t,
-                  double* squares) {
+    update_kernel(Stretch first, Stretch second, int parts_of_first, StepNumber step, float l2,
+                  const StepFactors* factors, TensorArrays t, double* squares) {
   await_previous();
-  const int from = element() * kOfThread, to = from + kOfThread < all ? from + kOfThread : all;
-  double sum = from + kOfThread <= t.decaying
+  const int part = static_cast<int>(blockIdx.x);
+  const bool is_first = part < parts_of_first;
+  const Stretch of = is_first ? first : second;
+  const int from = of.from + (is_first ? part : part - parts_of_first) * kOfBlock +
+                   kOfThread * static_cast<int>(threadIdx.x);
+  const int to = from + kOfThread < of.to ? from + kOfThread : of.to;
+  double sum = from % kOfThread == 0 && to - from == kOfThread && to <= t.decaying
                    ? update_four(step, factors, l2, from, t)
                    : update_some(Factors(factors[step.now() - 1], l2), from, to, t);
   sum = block_sum(sum);
-  if (threadIdx.x == 0) squares[blockIdx.x] = sum;
+  if (threadIdx.x == 0) squares[part] = sum;
 }
 
 __device__ double warp_sum_of(int64_t count, const double* terms) {
@@ -129,6 +142,11 @@ __global__ void __launch_bounds__(kBlock) correct_kernel(int n, int classes, con
 
 }  // namespace
 
+// The tensors without decay; buffers only where there is an average of them.
+static Stretch others(const TensorArrays& t) {
+  return {static_cast<int>(t.decaying), static_cast<int>(t.average ? t.all : t.learning)};
+}
+
 std::vector<StepFactors> step_factors(const AdamParams& adam, double average_decay,
                                       const std::vector<double>& rates) {
   std::vector<StepFactors> factors;
@@ -144,15 +162,26 @@ std::vector<StepFactors> step_factors(const AdamParams& adam, double average_dec
   return factors;
 }
 
-// Buffers change here only where there is an average of them.
-static int64_t moving(const TensorArrays& t) { return t.average ? t.all : t.learning; }
+Update::Update(const TensorArrays& arrays, int64_t head)
+    : arrays_(arrays), head_((std::min(head, arrays.decaying) + kOfThread - 1) / kOfThread * kOfThread) {
+  head_ = std::min(head_, arrays_.decaying);
+  parts_of_head_ = Stretch{static_cast<int>(head_), static_cast<int>(arrays_.decaying)}.parts();
+  parts_of_rest_ = Stretch{0, static_cast<int>(head_)}.parts() + others(arrays_).parts();
+}
 
-int64_t square_parts(const TensorArrays& t) { return ceil_div(moving(t), kOfBlock); }
+void Update::head(const StepNumber& step, double l2, const StepFactors* factors, double* squares,
+                  cudaStream_t stream) const {
+  const Stretch weights = {static_cast<int>(head_), static_cast<int>(arrays_.decaying)};
+  launch(update_kernel, dim3(static_cast<unsigned>(parts_of_head_)), dim3(kBlock), stream, weights, weights,
+         static_cast<int>(parts_of_head_), step, static_cast<float>(l2), factors, arrays_, squares);
+}
 
-void update_tensors(const StepNumber& step, const TensorArrays& t, double l2, const StepFactors* factors,
-                    double* squares, cudaStream_t stream) {
-  launch(update_kernel, dim3(static_cast<unsigned>(square_parts(t))), dim3(kBlock), stream,
-         static_cast<int>(moving(t)), step, static_cast<float>(l2), factors, t, squares);
+void Update::rest(const StepNumber& step, double l2, const StepFactors* factors, double* squares,
+                  cudaStream_t stream) const {
+  const Stretch weights = {0, static_cast<int>(head_)};
+  launch(update_kernel, dim3(static_cast<unsigned>(parts_of_rest_)), dim3(kBlock), stream, weights,
+         others(arrays_), weights.parts(), step, static_cast<float>(l2), factors, arrays_,
+         squares + parts_of_head_);
 }
 
 void end_steps(StepState* state, int64_t steps, double lambda, int64_t n, const double* losses, int64_t parts,

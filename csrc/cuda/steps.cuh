@@ -33,12 +33,19 @@ struct TensorArrays {
   float *values, *grads, *m, *v, *average;  // average null: none
 };
 
-// How many sums of squares update_tensors writes.
-int64_t square_parts(const TensorArrays&);
-// Adam for all parameters by the factors of a step, then the average of all tensors; the squares of the
-// weights before it are summed in parts.
-void update_tensors(const StepNumber&, const TensorArrays&, double l2, const StepFactors*, double* squares,
-                    cudaStream_t);
+// Adam for parameters by the factors of a step, then the average of tensors; the squares of weights before it
+// are summed in parts. In two calls: of the weights from `head` on, and of everything else.
+class Update {
+ public:
+  Update(const TensorArrays&, int64_t head);
+  int64_t parts() const { return parts_of_head_ + parts_of_rest_; }  // of the squares of a step
+  void head(const StepNumber&, double l2, const StepFactors*, double* squares, cudaStream_t) const;
+  void rest(const StepNumber&, double l2, const StepFactors*, double* squares, cudaStream_t) const;
+
+ private:
+  TensorArrays arrays_;
+  int64_t head_, parts_of_head_, parts_of_rest_;
+};
 // Adds the losses of `steps` steps, of each the mean of its `losses` (n) and lambda / (2 * n) * its squares,
 // and goes on behind them.
 void end_steps(StepState*, int64_t steps, double lambda, int64_t n, const double* losses, int64_t parts,

@@ -103,15 +103,11 @@ __global__ void __launch_bounds__(kBlock, Shape::kBlocksOfSm)
     }
     MNIST100_UNROLL
     for (int step = 0; step < kWordsOfGroup; step += kWordsOfMma) {
-      const int word = group * kWordsOfGroup + step + t;
+      const int word = group * kWordsOfGroup + step;
       uint32_t left[2][4], right[kTilesAcross][2];
       MNIST100_UNROLL
-      for (int r = 0; r < 2; ++r) MNIST100_UNROLL
-      for (int i = 0; i < 4; ++i)
-        left[r][i] = as[(warp_row + 16 * r + i % 2 * 8 + g) * kStride + word + i / 2 * 4];
-      MNIST100_UNROLL
-      for (int c = 0; c < kTilesAcross; ++c) MNIST100_UNROLL
-      for (int i = 0; i < 2; ++i) right[c][i] = bs[(warp_column + 8 * c + g) * kStrideB + word + i * 4];
+      for (int r = 0; r < 2; ++r) load_left(as + (warp_row + 16 * r) * kStride + word, kStride, left[r]);
+      load_right<kStrideB>(bs + warp_column * kStrideB + word, right);
       MNIST100_UNROLL
       for (int r = 0; r < 2; ++r) MNIST100_UNROLL
       for (int c = 0; c < kTilesAcross; ++c) mma<Format>(left[r], right[c], sums[r][c]);

@@ -11,6 +11,8 @@
 //     // is computed between two reads makes one wait for the other. A raw value begins as zeros.
 //     struct Raw;
 //     __device__ void load(index, depth, int count, Raw&) const;
+//     // If there are four of every quad before index `end`, aligned, `load` may get a Whole for `count`.
+//     __device__ bool is_whole(int end) const;  // optional
 //     __device__ void finish(const Raw&, float (&x)[4]) const;
 //   };
 #pragma once
@@ -82,17 +84,22 @@ class Fetcher {
 
   // The tile from k on; zero beyond `size` and `to`.
   __device__ void fetch(const Operand& operand, int first, int size, int from, int to) {
-    MNIST100_UNROLL
-    for (int load = 0; load < kLoads; ++load) {
-      const int count = size - first - index_of(load), k = from + k_of(load);
-      MNIST100_UNROLL
-      for (int r = 0; r < kRun; ++r) {
-        raw_[load][r] = {};
-        if (is_mine(load) && count > 0 && k + r < to)
-          operand.load(kept_[kFastK ? load : 0], operand.depth(k + r), kQuadOfK ? to - k : count,
-                       raw_[load][r]);
+    if constexpr (requires { operand.is_whole(0); })
+      if (first + kIndices <= size && from + kDepth <= to && operand.is_whole(first + kIndices)) {
+        each_quad([&](int load, int r) {
+          raw_[load][r] = {};
+          if (is_mine(load))
+            operand.load(kept_[kFastK ? load : 0], operand.depth(from + k_of(load) + r), Whole{},
+                         raw_[load][r]);
+        });
+        return;
       }
-    }
+    each_quad([&](int load, int r) {
+      const int count = size - first - index_of(load), k = from + k_of(load) + r;
+      raw_[load][r] = {};
+      if (is_mine(load) && count > 0 && k < to)
+        operand.load(kept_[kFastK ? load : 0], operand.depth(k), kQuadOfK ? to - k : count, raw_[load][r]);
+    });
   }
 
   // put(index, k, element) for every element.
@@ -135,6 +142,12 @@ class Fetcher {
   }
 
  private:
+  template <class Each>
+  __device__ static void each_quad(const Each& each) {
+    MNIST100_UNROLL
+    for (int load = 0; load < kLoads; ++load) MNIST100_UNROLL
+    for (int r = 0; r < kRun; ++r) each(load, r);
+  }
   __device__ void finish(const Operand& operand, int load, float (&x)[kRun][4]) const {
     for (int r = 0; r < kRun; ++r) operand.finish(raw_[load][r], x[r]);
   }
