@@ -168,17 +168,19 @@ __device__ void multiply_taps(const Rows& rows, int width, const uint32_t* weigh
 template <class Format, class Shape, class Pixels, class ToRows, class Weights, class Result>
 __global__ void __launch_bounds__(kBandThreads, kBandsOfSm)
     band_product_kernel(Bands bands, int n, int width, Pixels pixels, ToRows rows, Weights w, Result result) {
-  await_previous();
   constexpr int kAcross = Shape::kColumns / 8, kStride = Shape::kStride;
   alignas(16) __shared__ uint32_t band_words[Shape::kWordsOfBand];
   alignas(16) __shared__ uint32_t weights[Shape::kWordsOfB];
   const int column0 = static_cast<int>(blockIdx.y) * Shape::kColumns;
+  // The kernel before this one only made the pixels: nothing that still runs writes weights.
+  load_weights<Format, Shape>(column0, n, w, weights);
+  await_previous();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = static_cast<int>(threadIdx.x) % kWarp / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
   const Bands::Band band = bands.band(static_cast<int>(blockIdx.x));
-  pixels.template load<Format, Shape::kChannels, kStride>(
-      band.image, ToRows::kRowsOfLine * band.first, ToRows::kRowsOfLine * band.lines + 2, width, 0,
-      band_words, [&] { load_weights<Format, Shape>(column0, n, w, weights); });
+  pixels.template load<Format, Shape::kChannels, kStride>(band.image, ToRows::kRowsOfLine * band.first,
+                                                          ToRows::kRowsOfLine * band.lines + 2, width, 0,
+                                                          band_words, [] {});
   __syncthreads();
   for (int warp_row = warp * kWarpRows; warp_row < rows.rows(band.lines); warp_row += kBandThreads) {
     float sums[2][kAcross][4] = {};

@@ -26,31 +26,37 @@ struct Factors {
   }
 };
 
-// Elements first .. first + 3, in 16-byte accesses; returns the sum of their squares.
-__device__ double update_four(const StepNumber& step, const StepFactors* factors, float l2, int first,
-                              const TensorArrays& t) {
-  float values[4], grads[4], m[4], v[4], average[4] = {};
-  load_quad(t.values + first, true, 4, values);
-  load_quad(t.grads + first, true, 4, grads);
-  load_quad(t.m + first, true, 4, m);
-  load_quad(t.v + first, true, 4, v);
-  if (t.average) load_quad(t.average + first, true, 4, average);
-  const Factors now(factors[step.now() - 1], l2);
-  double sum = 0;
-  MNIST100_UNROLL
-  for (int e = 0; e < 4; ++e) {
-    sum += static_cast<double>(values[e]) * static_cast<double>(values[e]);
-    adam_element(now.weights, grads[e], values[e], m[e], v[e]);
-    average[e] += now.average_gain * (values[e] - average[e]);
-  }
-  store_quad(t.values + first, values);
-  store_quad(t.m + first, m);
-  store_quad(t.v + first, v);
-  if (t.average) store_quad(t.average + first, average);
-  return sum;
-}
+// Four weights in 16-byte accesses.
+struct FourWeights {
+  float values[4], m[4], v[4], average[4];
 
-// The same for elements from `first` to `to`, of any kind.
+  __device__ void load(int first, const TensorArrays& t) {
+    load_quad(t.values + first, true, 4, values);
+    load_quad(t.m + first, true, 4, m);
+    load_quad(t.v + first, true, 4, v);
+    if (t.average) load_quad(t.average + first, true, 4, average);
+  }
+
+  // Returns the sum of their squares.
+  __device__ double update(const Factors& now, int first, const TensorArrays& t) {
+    float grads[4];
+    load_quad(t.grads + first, true, 4, grads);
+    double sum = 0;
+    MNIST100_UNROLL
+    for (int e = 0; e < 4; ++e) {
+      sum += static_cast<double>(values[e]) * static_cast<double>(values[e]);
+      adam_element(now.weights, grads[e], values[e], m[e], v[e]);
+      average[e] += now.average_gain * (values[e] - average[e]);
+    }
+    store_quad(t.values + first, values);
+    store_quad(t.m + first, m);
+    store_quad(t.v + first, v);
+    if (t.average) store_quad(t.average + first, average);
+    return sum;
+  }
+};
+
+// The same for elements of any kind, from `first` to `to`.
 __device__ double update_some(const Factors& now, int first, int to, const TensorArrays& t) {
   double sum = 0;
   for (int i = first; i < to; ++i) {
@@ -69,16 +75,19 @@ __device__ double update_some(const Factors& now, int first, int to, const Tenso
 __global__ void __launch_bounds__(kBlock)
     update_kernel(Stretch first, Stretch second, int parts_of_first, StepNumber step, float l2,
                   const StepFactors* factors, TensorArrays t, double* squares) {
-  await_previous();
   const int part = static_cast<int>(blockIdx.x);
   const bool is_first = part < parts_of_first;
   const Stretch of = is_first ? first : second;
   const int from = of.from + (is_first ? part : part - parts_of_first) * kOfBlock +
                    kOfThread * static_cast<int>(threadIdx.x);
   const int to = from + kOfThread < of.to ? from + kOfThread : of.to;
-  double sum = from % kOfThread == 0 && to - from == kOfThread && to <= t.decaying
-                   ? update_four(step, factors, l2, from, t)
-                   : update_some(Factors(factors[step.now() - 1], l2), from, to, t);
+  const bool is_four = from % kOfThread == 0 && to - from == kOfThread && to <= t.decaying;
+  // The kernel before this one only made gradients, or moved other tensors.
+  FourWeights four = {};
+  if (is_four) four.load(from, t);
+  const Factors now(factors[step.now() - 1], l2);
+  await_previous();
+  double sum = is_four ? four.update(now, from, t) : update_some(now, from, to, t);
   sum = block_sum(sum);
   if (threadIdx.x == 0) squares[part] = sum;
 }
