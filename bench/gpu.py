@@ -44,6 +44,9 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=KINDS,
         help="its modes (default: all; max-autotune takes minutes to compile)",
     )
+    parser.add_argument(
+        "--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="(default: all)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every time there")
     return parser.parse_args(arguments)
 
@@ -73,14 +76,14 @@ def pytorchs(mode: Mode, pairs: int, batch_size: int, device: str) -> Callable[[
 
 
 def contenders(
-    pairs: int, batch_size: int, device: str, modes: Sequence[str]
+    pairs: int, batch_size: int, device: str, modes: Sequence[str], precisions: Sequence[str]
 ) -> dict[str, Callable[[], None]]:
     """Return all that can run here, by name."""
     kinds = modes if device == "cuda" else KINDS[:1]
     found = {
-        f"mnist100 {precision}": ours(precision, pairs, batch_size) for precision in PRECISIONS
+        f"mnist100 {precision}": ours(precision, pairs, batch_size) for precision in precisions
     }
-    for precision, kind in itertools.product(PRECISIONS, kinds):
+    for precision, kind in itertools.product(precisions, kinds):
         mode = Mode(kind, precision)
         found[f"PyTorch {mode.name}"] = pytorchs(mode, pairs, batch_size, device)
     return found
@@ -119,7 +122,7 @@ def main() -> None:
     chosen = options()
     device = "cuda" if _core.dlpack_device()[0] == 2 else "cpu"  # an emulated GPU is for tests
     name = torch.cuda.get_device_name() if device == "cuda" else _core.device_name()
-    found = contenders(chosen.pairs, chosen.batch_size, device, chosen.pytorch)
+    found = contenders(chosen.pairs, chosen.batch_size, device, chosen.pytorch, chosen.precisions)
     seconds = interleaved(
         {name: partial(seconds_a_call, run) for name, run in found.items()},
         rounds=chosen.rounds,

@@ -25,7 +25,12 @@ WARM_UP_STEPS = 3  # before a capture, so that PyTorch has chosen its kernels
 
 @dataclass(frozen=True)
 class Mode:
-    """How PyTorch runs a step: ``"eager"``, ``"graph"`` or ``"max-autotune"``; and its precision."""
+    """How PyTorch runs a step, and its precision.
+
+    ``"eager"``; ``"graph"``, all of it in one CUDA graph; or ``"max-autotune"``, that graph of a network that
+    `torch.compile` has tuned. (The mode of that name makes graphs of its own, but of the network alone, and
+    falls back where a step changes its inputs, as an optimiser does.)
+    """
 
     kind: str
     precision: str
@@ -60,8 +65,12 @@ class TorchRun:
         self._mean = torch.from_numpy(norm.mean).to(device)
         self._inv_std = 1 / torch.from_numpy(norm.std).to(device)
         network: Any = export.to_torch(inputs.network(dropout=recipe.dropout)).train()
-        self._network = network.to(device).to(memory_format=torch.channels_last)
-        parameters = list(self._network.parameters())
+        network = network.to(device).to(memory_format=torch.channels_last)
+        parameters = list(network.parameters())
+        tuned = mode.kind == "max-autotune"
+        self._network = (
+            torch.compile(network, mode="max-autotune-no-cudagraphs") if tuned else network
+        )
         self._averages = [p.detach().clone() for p in parameters]
         weights = [p for p in parameters if p.ndim > 1]
         biases = [p for p in parameters if p.ndim == 1]
@@ -114,8 +123,6 @@ class TorchRun:
             torch.cuda.synchronize()
 
     def _prepared(self) -> Callable[[], None]:
-        if self._mode.kind == "max-autotune":
-            return torch.compile(self._step, mode="max-autotune")
         if self._mode.kind == "eager":
             return self._step
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
