@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,12 @@ def test_the_command_line_trains_and_evaluates_there(
     assert accuracies[0] == pytest.approx(accuracies[1], abs=0.02)
     assert main(["train", *data, "--out", run, "--resume", "--device", "cpu"]) == 2
     assert "was started with 'cuda'" in capsys.readouterr().err
+
+
+def test_more_memory_than_a_gpu_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_idx(tmp_path / "data", easy_splits())
+    options = ["--model", "cnn", "--epochs", "1", "--batch-size", str(10**12), "--device", "cuda"]
+    out = ["--dataset", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert main(["train", *out, *options]) == 1
+    told = capsys.readouterr().err
+    assert re.search(r"unable to allocate .* of the GPU's memory", told), told
