@@ -10,7 +10,7 @@ KERNEL = re.compile(
     r"__global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\((?:[^()]|\([^()]*\))*\)\s*\{(.*?)^\}",
     re.DOTALL | re.MULTILINE,
 )
-# They first read what was written before the kernel before them began.
+# They first read what no kernel directly before them writes.
 EARLY = {"band_product_kernel", "linear_loss_kernel", "update_kernel"}
 
 
@@ -18,7 +18,9 @@ def test_every_kernel_awaits_the_one_before_it() -> None:
     texts = [path.read_text() for path in sorted(SOURCES.glob("*.cu*"))]
     kernels = [found for text in texts for found in KERNEL.findall(text)]
     assert len(kernels) == sum(text.count("__global__ ") for text in texts) > 40
-    late = {name for name, body in kernels if not body.lstrip().startswith("await_previous();")}
-    assert late == EARLY
+    begin_otherwise = {
+        name for name, body in kernels if not body.lstrip().startswith("await_previous();")
+    }
+    assert begin_otherwise == EARLY
     for name, body in kernels:
         assert body.count("\n  await_previous();\n") == 1, name

@@ -192,6 +192,24 @@ def test_layers_that_do_not_fit(layers: list[Any], message: str | None, splits: 
         _core.Engine(layers, *arguments)
 
 
+def test_nothing_learns_before_a_normalisation(splits: Splits) -> None:
+    recipe, digits = recipe_of("mlp"), splits.train
+    arguments = DeviceInputs(recipe.network(1), splits, recipe, 1, 1)._training(recipe, 1, 1)
+    layers = [
+        _core.LayerSpec("halves"),
+        _core.LayerSpec("batch_norm"),
+        _core.LayerSpec("linear", size=10),
+        _core.LayerSpec("pair_logits"),
+    ]
+    engine = _core.Engine(layers, arguments, *(np.ones((28, 56), np.float32),) * 2)
+    rows = np.arange(len(digits), dtype=np.int32)
+    engine.add_pairs(digits.images, digits.labels, np.stack([rows, rows], 1))
+    before = engine.read(_core.Values.WEIGHTS)
+    loss = engine.train_epoch(1, 0, 0, 0.0, False)
+    assert 0 < loss < 100 * len(digits)
+    assert not np.array_equal(engine.read(_core.Values.WEIGHTS), before)
+
+
 def test_the_engine_refuses_what_it_has_not(splits: Splits) -> None:
     inputs = DeviceInputs(recipe_of("mlp").network(1), splits, recipe_of("mlp"), 1, 1)
     engine = inputs.engine

@@ -63,8 +63,8 @@ template <class Format, int kChannels_, int kColumns_, class ToRows>
 struct BandShape {
   static constexpr int kChannels = kChannels_, kColumns = kColumns_;
   static constexpr int kWords = kChannels / Format::kOfWord;  // of a pixel
-  // Lane group g reads word t of pixel kStep * g: at kStep * kStride * g + t, where kStep * kStride is an odd
-  // multiple of four, which are 32 banks. So are those of the weights.
+  // Eight rows of a fragment, four words each, begin kStep * kStride words apart: an odd multiple of four, so
+  // that they are in 32 banks. So are those of the weights.
   static constexpr int kStride = kWords + 4 / ToRows::kStep;
   static constexpr int kDepth = 9 * kWords;
   static constexpr int kStrideB = kDepth + 4;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kBandThreads, kBandsOfSm)
   alignas(16) __shared__ uint32_t band_words[Shape::kWordsOfBand];
   alignas(16) __shared__ uint32_t weights[Shape::kWordsOfB];
   const int column0 = static_cast<int>(blockIdx.y) * Shape::kColumns;
-  // The kernel before this one only made the pixels: nothing that still runs writes weights.
+  // No step has a kernel that writes weights right before this one, which wants 16 channels or 32.
   load_weights<Format, Shape>(column0, n, w, weights);
   await_previous();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, g = static_cast<int>(threadIdx.x) % kWarp / 4;

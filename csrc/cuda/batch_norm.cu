@@ -152,6 +152,7 @@ void batch_norm_relu_backward(const BatchNormShape& s, const float* dy, const fl
   Buffer<double> sums(2 * s.c, stream);
   sum_channels<2>(channels, pixels, GradientTerm{g}, GradientResult{sums.get(), channels, dgamma, dbeta},
                   stream);
+  if (!dx) return;
   const int64_t size = s.x().count() * s.c;
   launch_elements(input_gradient_kernel, size, stream, g, static_cast<int>(size), static_cast<double>(pixels),
                   static_cast<const double*>(sums.get()), dx);

@@ -46,10 +46,9 @@ void check(cudaError_t status, const char* doing);
 
 inline int ceil_div(int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); }
 
-// Has to be the first statement of every kernel: it may be started while the kernel before it in the stream
-// still runs (CUDA programming guide, "Programmatic dependent launch"), and waits here for its end. So the
-// time that a launch takes overlaps with work. The next one may be started from here on: whatever was written
-// before the kernel before this one started is there already, and may be read before.
+// A kernel may be started while the one before it in the stream still runs, and waits here for its end (CUDA
+// programming guide, "Programmatic dependent launch"). As that one waited too before it let this one start,
+// what came before it has ended: a kernel that does not begin with this call reads only what that has left.
 __device__ inline void await_previous() {
 #if !defined(MNIST100_EMULATE) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   cudaGridDependencySynchronize();
@@ -58,15 +57,14 @@ __device__ inline void await_previous() {
 }
 
 #ifndef MNIST100_EMULATE
-// Whether the GPU in use can start a kernel early: from compute capability 9.0 on.
-inline bool launches_early() {
-  static const bool can = [] {
-    int device = 0, major = 0;
-    check(cudaGetDevice(&device), "finding the GPU");
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "asking the GPU");
-    return major >= 9;
+// Whether kernels, all compiled alike, may start early: whether the code that the GPU in use has got waits.
+inline bool launches_early(const void* kernel) {
+  static const bool waits = [kernel] {
+    cudaFuncAttributes attributes = {};
+    check(cudaFuncGetAttributes(&attributes, kernel), "looking for a kernel");
+    return attributes.ptxVersion >= 90;
   }();
-  return can;
+  return waits;
 }
 #endif
 
@@ -87,7 +85,7 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, [[maybe_unused
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &early;
-  config.numAttrs = launches_early() ? 1 : 0;
+  config.numAttrs = launches_early(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "starting a kernel");
 #endif
 }

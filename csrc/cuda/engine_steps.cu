@@ -14,7 +14,7 @@ void Engine::Parts::draw(int64_t epoch, int32_t* pairs, int64_t* to, cudaStream_
 
 void Engine::Parts::make_pairs(int64_t epoch) {
   PairsOnDevice& train = sets.at(0);
-  if (order.size() == 0) {
+  if (next_pairs.size() == 0) {
     order = Kept<int64_t>(train.count);
     next_order = Kept<int64_t>(train.count);
     next_pairs = Kept<int32_t>(2 * train.count);
@@ -24,7 +24,7 @@ void Engine::Parts::make_pairs(int64_t epoch) {
     take_prepared();
   else
     draw(epoch, train.pairs.get(), order.get(), stream.at);
-  drawn.order(stream.at, drawing.at);
+  drawn.order(stream.at, drawing.at);  // `prepare` writes what was just copied
 }
 
 void Engine::Parts::take_prepared() {
@@ -38,6 +38,7 @@ void Engine::Parts::take_prepared() {
 
 // Beside the steps of the epoch before.
 void Engine::Parts::prepare(int64_t epoch) {
+  next_epoch = -1;
   draw(epoch, next_pairs.get(), next_order.get(), drawing.at);
   next_epoch = epoch;
 }
@@ -86,7 +87,11 @@ void Engine::Parts::enqueue_steps(int64_t steps, int64_t n, bool augmented) {
 void Engine::Parts::take_steps(int64_t steps, int64_t n, bool augmented) {
   const Workspace::Use use(workspace);
   const auto enqueue = [&] { enqueue_steps(steps, n, augmented); };
-  if (known.insert({n, augmented}).second) return enqueue();
+  if (!known.contains({n, augmented})) {
+    enqueue();
+    known.insert({n, augmented});
+    return;
+  }
   std::unique_ptr<Graph>& graph = graphs[{steps, n, augmented}];
   if (!graph) graph = std::make_unique<Graph>(stream.at, enqueue);
   graph->launch(stream.at);

@@ -33,7 +33,7 @@ class OwnEvent {
   cudaEvent_t at_ = nullptr;
 };
 
-// A second stream beside the main one, with memory of its own, for what nothing on the main one waits for.
+// A second stream beside the main one, with memory of its own, for what the main one does not wait for soon.
 class Branch {
  public:
   // launch(stream): after all that `main` has so far.

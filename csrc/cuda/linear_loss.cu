@@ -69,7 +69,7 @@ __device__ void load_samples(int first, int n, int in, const float* x, Samples<F
   }
 }
 
-using Scores = float[kRows][kMostClasses + 16];  // quads of two rows are 32 banks
+using Scores = float[kRows][kMostClasses + 16];  // quads of two rows, read as bfloat16, are 32 banks
 
 // The right fragments of a warp's eight columns.
 template <class Format>
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads)
     linear_loss_kernel(int n, int in, int classes, const float* x, const float* w, const float* b,
                        const int64_t* labels, float* dlogits, double* losses, const float* y, float scale,
                        float* dx) {
-  // The kernel before this one only made x: nothing that still runs writes weights.
+  // The kernel before this one made x: none that still runs writes weights.
   const ScoreWeights<Format> weights(in, classes, w);
   await_previous();
   alignas(16) __shared__ Samples<Format> samples;

@@ -108,10 +108,12 @@ __device__ inline void load_fragments(const uint32_t* row, uint32_t (&words)[4])
 #endif
 }
 
-// A left fragment of 16 rows, from the first one on, `stride` words from row to row.
-__device__ inline void load_left(const uint32_t* first, int stride, uint32_t (&left)[4]) {
+// A left fragment of 16 rows, from the first one on, kStride words from row to row.
+template <int kStride>
+__device__ void load_left(const uint32_t* first, uint32_t (&left)[4]) {
+  static_assert(kStride % 4 == 0);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  load_fragments(first + lane % 16 * stride + lane / 16 * 4, left);
+  load_fragments(first + lane % 16 * kStride + lane / 16 * 4, left);
 }
 
 // Right fragments of tiles of eight columns.
@@ -137,6 +139,7 @@ __device__ void load_right(const uint32_t* first, uint32_t (&right)[kTiles][2]) 
 // are of columns 0 to 7, 1 and 3 of those from 8 on; as left fragment, or as two right ones.
 template <class Format, int kStride>
 __device__ void load_transposed(const uint32_t* first, uint32_t (&words)[4]) {
+  static_assert(Format::kOfWord == 1 || kStride % 4 == 0);
   const int lane = static_cast<int>(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
   if constexpr (Format::kOfWord == 1) {
     MNIST100_UNROLL

@@ -115,9 +115,8 @@ class Network {
   // The same in two steps for a pass that learns: all layers but the last; then that one, and the losses.
   void forward_body(const Pass&);
   void lose(const Pass&, const Labels&);
-  // After `lose`. update_head(): once, last of all on the main stream, when the gradients of the linear
-  // layers behind all others that learn are there, though not those of others; never if they are all that
-  // learns, or there are none.
+  // After `lose`. update_head(): last of all on the main stream, where the gradients of the linear layers
+  // behind all others that learn are there. Not called if they are all that learns, or there are none.
   void backward(const Pass&, const std::function<void()>& update_head);
   // Where the weights of those layers begin; beyond all tensors if it is never.
   int64_t head() const { return head_begin_; }

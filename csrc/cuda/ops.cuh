@@ -90,6 +90,7 @@ void pooled_weight_gradient(const ConvBlockShape&, const float* dy, const Pooled
 void batch_norm_stats(const PaddedShape&, const float* x, float* mean, float* var, cudaStream_t);
 void batch_norm_relu(const BatchNormShape&, const float* x, const BatchNormParams<float>&, float* y,
                      uint8_t* argmax, cudaStream_t);
+// dx null: none.
 void batch_norm_relu_backward(const BatchNormShape&, const float* dy, const float* x, const uint8_t* argmax,
                               const BatchNormParams<float>&, float* dx, float* dgamma, float* dbeta,
                               cudaStream_t);

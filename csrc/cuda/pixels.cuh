@@ -2,10 +2,10 @@
 // the result of a conv block before its pool, which then lies nowhere else.
 //
 //   struct Pixels {
-//     // Rows top .. top + rows - 1 of a padded image, whole rows of `width` pixels of kChannels, and
-//     `behind`
-//     // pixels of zeros -> words, kStride from pixel to pixel. The whole block calls it, and synchronises
-//     // before and afterwards. between() runs while memory is waited for.
+//     // Rows top .. top + rows - 1 of a padded image, whole rows of `width` pixels of kChannels, and as many
+//     // pixels of zeros as `behind` says -> words, kStride from pixel to pixel. The whole block calls it,
+//     and
+//     // synchronises before and afterwards. between() runs while memory is waited for.
 //     template <class Format, int kChannels, int kStride, class Between>
 //     __device__ void load(int image, int top, int rows, int width, int behind, uint32_t* to,
 //                          const Between& between) const;

@@ -26,7 +26,7 @@ __device__ inline void load_quad(const float* at, bool aligned, int count, float
     if (e < count) x[e] = at[e];
 }
 
-// How many there are where there are four, and they lie as 16 bytes want them.
+// In place of a count of elements: four, which lie as 16 bytes want them.
 struct Whole {
   __device__ operator int() const { return 4; }
 };

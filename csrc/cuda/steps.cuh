@@ -34,7 +34,7 @@ struct TensorArrays {
 };
 
 // Adam for parameters by the factors of a step, then the average of tensors; the squares of weights before it
-// are summed in parts. In two calls: of the weights from `head` on, and of everything else.
+// are summed in parts. In two calls: of the weights from `head` on, rounded up to 16 bytes, and of all else.
 class Update {
  public:
   Update(const TensorArrays&, int64_t head);

@@ -19,7 +19,7 @@ struct WarpShape {
   static constexpr int kAcross = kColumns / kWarpColumns, kWarps = kAcross * kRows / kWarpRows;
   static constexpr int kGroups = kBlock / kWarp / kWarps;
   static constexpr int kWords = kGroups * kWordsOfGroup;
-  // A lane group g reads row g of a fragment, word t: 20 g + t, or 4 g + t from 32 words on, are 32 banks.
+  // Eight rows of a fragment, four words each, are 32 banks: they begin at 20 g, or at 4 g from 32 words on.
   static constexpr int kStride = kWords + 4;
   // Where columns are written four by four, every fourth has to begin at another bank too: 4 * 9 g is 4 g.
   template <bool kQuadOfK>
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kBlock, Shape::kBlocksOfSm)
       const int word = group * kWordsOfGroup + step;
       uint32_t left[2][4], right[kTilesAcross][2];
       MNIST100_UNROLL
-      for (int r = 0; r < 2; ++r) load_left(as + (warp_row + 16 * r) * kStride + word, kStride, left[r]);
+      for (int r = 0; r < 2; ++r) load_left<kStride>(as + (warp_row + 16 * r) * kStride + word, left[r]);
       load_right<kStrideB>(bs + warp_column * kStrideB + word, right);
       MNIST100_UNROLL
       for (int r = 0; r < 2; ++r) MNIST100_UNROLL

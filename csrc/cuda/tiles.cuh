@@ -6,13 +6,13 @@
 //     static constexpr bool kFastK;    // neighbouring threads follow k; else the index
 //     __device__ auto index(int i) const;  // what is kept of the index, or of the first of four
 //     __device__ auto depth(int k) const;  // and of k
-//     // Reads what elements (i, k + e) or (i + e, k) for e < count are made of, and makes them later:
-//     whatever
+//     // Reads what elements (i, k + e) or (i + e, k) for e < count are made of, and makes them later: what
 //     // is computed between two reads makes one wait for the other. A raw value begins as zeros.
 //     struct Raw;
 //     __device__ void load(index, depth, int count, Raw&) const;
-//     // If there are four of every quad before index `end`, aligned, `load` may get a Whole for `count`.
-//     __device__ bool is_whole(int end) const;  // optional
+//     // Optional: whether `load` may get a Whole for `count` where a quad ends before index `end` and the
+//     // end of k.
+//     __device__ bool is_whole(int end) const;
 //     __device__ void finish(const Raw&, float (&x)[4]) const;
 //   };
 #pragma once
