@@ -210,6 +210,13 @@ def test_a_stopped_final_training_goes_on(
         assert one.value.tobytes() == other.value.tobytes()
 
 
+def test_a_search_is_no_place_for_a_run(
+    searched: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(capsys, 1, "train", "--dataset", data, "--out", searched)
+    assert "holds a search (search.toml); give another --out" in error
+
+
 def test_auto_train_does_not_go_on_with_another_run(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

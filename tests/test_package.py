@@ -47,7 +47,7 @@ def test_nothing_imports_torch() -> None:
 def test_what_it_exports() -> None:
     for name in mnist100.__all__:
         assert getattr(mnist100, name) is not None
-    assert sorted(mnist100.__all__) == mnist100.__all__
+    assert sorted(mnist100.__all__) == mnist100.__all__ == dir(mnist100)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = mnist100.nothing
     assert len(set(F.__all__)) == len(F.__all__)

@@ -436,6 +436,33 @@ def test_the_picture_of_a_sweep() -> None:
     assert names == ["0.0001", "0.001", "0.002", "0.003"]
 
 
+@pytest.mark.parametrize(
+    ("rates", "accuracies"),
+    [
+        ((5e-4, 1e-3, 2e-3), (0.045, 0.06, 0.105)),
+        ((2e-2, 2.1e-2, 2.2e-2, 2.3e-2), (0.7505, 0.768, 0.768, 0.768)),
+        ((3e-3,), (0.511,)),
+        ((3e-3, 3e-2), (0.0, 0.001)),
+        ((1e-3, 3e-3), (0.98, 1.0)),
+    ],
+)
+def test_every_accuracy_can_be_read(
+    rates: tuple[float, ...], accuracies: tuple[float, ...]
+) -> None:
+    results = [
+        TrialResult(number, Point(rate, 0.0), "complete", (record(1, accuracy),))
+        for number, (rate, accuracy) in enumerate(zip(rates, accuracies, strict=True), 1)
+    ]
+    by_rate, by_epoch = search_plots.search_figure(results, "a sweep").axes
+    for axes in (by_rate, by_epoch):
+        high, low = axes.get_ylim()
+        ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+        assert len(ticks) >= 2
+        assert max(ticks) <= 1  # no accuracy below none
+    left, right = by_rate.get_xlim()
+    assert 2 <= sum(left <= tick <= right for tick in by_rate.get_xticks()) <= 8
+
+
 @pytest.mark.parametrize("results", [RESULTS[:1], RESULTS[1:2], RESULTS[4:], RESULTS[1:3]])
 def test_a_picture_of_little(results: list[TrialResult], tmp_path: Path) -> None:
     search_plots.save_search(results, tmp_path / "search.png", "a search")

@@ -72,6 +72,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     # Everything loads at first use, NumPy with it: `import mnist100` and `mnist100 --help` stay fast.
     if name in _HOMES:

@@ -192,7 +192,8 @@ def _log_scale(axes: Axes, which: str) -> None:
         axes.set_yscale("log")
     low, high = axis.get_view_interval()
     between = (1, 2, 5) if high < 30 * low else (1, 3) if high < 1000 * low else (1,)
-    axis.set_major_locator(LogLocator(subs=between))
+    short = high < 3 * low
+    axis.set_major_locator(MaxNLocator(4) if short else LogLocator(subs=between))
     axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_locator(NullLocator())
 
@@ -206,7 +207,9 @@ def _accuracy_axis(axes: Axes, errors: Sequence[float]) -> None:
     """Turn an axis that shows these errors into one of accuracies, the best on top."""
     spread = max(errors, default=1.0) / min(errors, default=1.0)
     margin = max(spread**0.07, 1.1)  # a fourteenth of the axis, or a tenth of an error
-    low, high = min(errors, default=1.0) / margin, max(errors, default=1.0) * margin
+    worst = max(errors, default=1.0)
+    # Nothing is worse than an error of one, which keeps its marker whole.
+    low, high = min(errors, default=1.0) / margin, min(worst * margin, max(1.0, worst * 1.03))
     axes.set_ylim(high, low)  # before the scale, which cannot find limits around a single point
     axes.set_yscale("log")
     marked: list[float] = []
@@ -214,8 +217,10 @@ def _accuracy_axis(axes: Axes, errors: Sequence[float]) -> None:
         apart = _APART * math.log(high / low)
         if low <= error <= high and all(abs(math.log(error / one)) > apart for one in marked):
             marked.append(error)
-    if len(marked) > 1:
-        axes.yaxis.set_major_locator(FixedLocator(marked))
+    if len(marked) < 2:  # a short axis, or a low one
+        accuracies = MaxNLocator(5).tick_values(1 - min(high, 1.0), 1 - low)
+        marked = [1 - accuracy for accuracy in accuracies if low <= 1 - accuracy <= min(high, 1.0)]
+    axes.yaxis.set_major_locator(FixedLocator(marked))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):g}%"))
     axes.yaxis.set_minor_locator(NullLocator())
 

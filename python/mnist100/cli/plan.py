@@ -12,6 +12,7 @@ from typing import Any
 
 from mnist100.cli.errors import CommandError, UsageError
 from mnist100.cli.recipe_options import chosen_recipe, contradictions
+from mnist100.search.folder import CONFIG as SEARCH
 from mnist100.training import Recipe, RecipeError, run_folder
 from mnist100.training.backends import BACKENDS, DEVICES
 from mnist100.training.checkpoint import Checkpoint, load_checkpoint
@@ -132,6 +133,8 @@ def _new(options: argparse.Namespace) -> Plan:
     recipe = chosen_recipe(options)
     out = Path(options.out) if options.out else run_folder.default_folder(recipe.model)
     run_folder.check_folder(out)
+    if (out / SEARCH).exists():
+        raise CommandError(f"{out}: holds a search ({SEARCH}); give another --out")
     return Plan(
         out=out,
         recipe=recipe,

@@ -29,11 +29,13 @@ def best_line(best: TrialResult, source: Source) -> str:
     )
 
 
-def advice_line(source: Source, out: Path, epochs: int, dev_size: int | None) -> str:
+def advice_line(source: Source, out: Path, epochs: int, dev_size: int | None, seed: int) -> str:
     """Return the line that says where the search is told, and how to train with what it found."""
     command = ["mnist100", "train", "--dataset", dataset_name(source), "--epochs", str(epochs)]
     if dev_size is not None:
         command += ["--dev-size", str(dev_size)]
+    if seed:
+        command += ["--seed", str(seed)]
     return (
         f"See {out / SUMMARY} and {out / PICTURE}; train with the best: "
         f"{shlex.join([*command, '--recipe', str(out / BEST)])}"

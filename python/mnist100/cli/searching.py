@@ -120,8 +120,9 @@ def whole_recipe(options: argparse.Namespace) -> Recipe:
 
 def finish(options: argparse.Namespace, found: Found, space: Space) -> None:
     """Say what to do with a search's result, or print it."""
-    epochs = whole_recipe(options).epochs
-    say(found.console, advice_line(found.source, found.out, epochs, options.dev_size))
+    epochs = max(whole_recipe(options).epochs, options.epochs)
+    advice = advice_line(found.source, found.out, epochs, options.dev_size, options.seed)
+    say(found.console, advice)
     if options.json:
         print_json(as_json(found, space, options))
 

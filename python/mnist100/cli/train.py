@@ -205,7 +205,9 @@ def _fit(
                 on_epoch=on_epoch,
             )
     if result.stopped_early:
-        say(console, f"Stopped early: no gain on dev for {plan.recipe.patience} epochs")
+        patience = plan.recipe.patience
+        span = "an epoch" if patience == 1 else f"{patience} epochs"
+        say(console, f"Stopped early: no gain on dev for {span}")
     say(console, _best_line(result, source))
     return result
 
