@@ -134,11 +134,12 @@ class RowsOfBand {
 
   // Fragment r, `behind` words further on.
   __device__ void load(int r, int behind, uint32_t (&left)[4]) const {
-    if constexpr (kWhole)
+    if constexpr (kWhole) {
       load_fragments(at_[r] + behind, left);
-    else
+    } else {
       MNIST100_UNROLL
-    for (int i = 0; i < 4; ++i) left[i] = at_[2 * r + i % 2][behind + i / 2 * 4];
+      for (int i = 0; i < 4; ++i) left[i] = at_[2 * r + i % 2][behind + i / 2 * 4];
+    }
   }
 
  private:
