@@ -12,8 +12,12 @@ import numpy as np
 
 from mnist100 import _core
 
-# OpenMP and BLAS threads of whoever ran before spin for some milliseconds before they sleep.
-SETTLE_SECONDS = 0.02
+# BLAS threads of whoever ran before spin for more than 50 ms before they sleep.
+SETTLE_SECONDS = 0.1
+# Cores that have rested as long take up to 30 ms to come back to speed.
+WAKE_SECONDS = 0.05
+# Multiply-adds of 64 blocks of the widest registers, 4 KiB a vector each: threads finish together.
+FMA_FLOATS = 64 * 24 * 16
 # A call this long fills the caches itself; a warm-up would only double its cost.
 LONG_SECONDS = 0.3
 
@@ -36,8 +40,9 @@ class Spread:
 
 
 def seconds_a_call(run: Callable[[], object], calls: int) -> float:
-    """Median over `calls`, after the machine has come to rest and one call has warmed the caches."""
+    """Median over `calls`, after others have come to rest, cores to speed, and one call has warmed the caches."""
     time.sleep(SETTLE_SECONDS)
+    wake()
     began = time.perf_counter()
     run()
     first = time.perf_counter() - began
@@ -49,6 +54,14 @@ def seconds_a_call(run: Callable[[], object], calls: int) -> float:
         run()
         spent.append(time.perf_counter() - began)
     return statistics.median(spent)
+
+
+def wake() -> None:
+    """Keep the cores busy until they run at full speed, with work that is nobody's."""
+    y = np.ones(FMA_FLOATS, np.float32)
+    until = time.perf_counter() + WAKE_SECONDS
+    while time.perf_counter() < until:
+        _core.fma_rounds(y, 0.5, 1.0, 100)
 
 
 Rounds = Mapping[str, Sequence[float]]
@@ -106,8 +119,7 @@ def fma_peak(threads: int) -> float:
     """Multiply-adds on registers alone: GFLOP/s of the instruction set in use on so many threads."""
     before = _core.num_threads()
     _core.set_num_threads(threads)
-    # 64 blocks of the widest registers, some 4 KiB a vector each, so that threads finish together.
-    y = np.ones(64 * 24 * 16, np.float32)
+    y = np.ones(FMA_FLOATS, np.float32)
     rounds = 10_000
     try:
         best = min(
