@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from mnist100 import _core
 from mnist100.modelfile import save_model
 from model_files import trained
-from support import isa
+from support import browser, isa
 
 # Its pool of threads would compete with the kernels' own.
 torch.set_num_threads(1)
@@ -27,6 +28,9 @@ collect_ignore = (
     if "cuda" in VARIANTS
     else ["test_device.py", "test_device_arrays.py", "test_tensor_cores.py"]
 )
+# The page needs a browser to be tried in.
+if not (browser() and importlib.util.find_spec("playwright")):
+    collect_ignore.append("test_page.py")
 
 
 @pytest.fixture(params=VARIANTS)

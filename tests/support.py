@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,12 @@ def whole(*shape: int, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Arra
     must agree with the oracle in every bit; and they give ties and zeros in plenty.
     """
     return np.random.default_rng([seed, *shape]).integers(-3, 4, shape).astype(dtype)
+
+
+def browser() -> str | None:
+    """Where a Chromium is that can be driven, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 @contextmanager

@@ -1,0 +1,77 @@
+"""Open a page on which to draw a number and see it read, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import signal
+import socket
+from pathlib import Path
+
+import mnist100
+from mnist100.cli.console import open_console, say
+from mnist100.cli.errors import CommandError, Interrupted
+from mnist100.cli.options import add_threads, some_text, whole
+
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="run folder or model file")
+    parser.add_argument(
+        "--host",
+        type=some_text("a name or an address"),
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where to listen; 0.0.0.0 lets other machines in (default: 127.0.0.1)",
+    )
+    parser.add_argument(
+        "--port",
+        type=whole(0, 65535),
+        default=8000,
+        metavar="N",
+        help="port to listen at, 0 for any free one (default: 8000)",
+    )
+    add_threads(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    import uvicorn  # these take a third of a second to import
+
+    from mnist100.demo import server
+
+    if options.threads is not None:
+        mnist100.set_num_threads(options.threads)
+    model = mnist100.load_model(options.model)
+    with _listening(options.host, options.port) as listener:
+        address, port = listener.getsockname()[:2]
+        local = ipaddress.ip_address(address).is_loopback
+        hosts = [*_LOCAL_NAMES, options.host] if local else ["*"]
+        app = server.application(model, hosts)
+        console = open_console(json_output=False)
+        shown = f"[{address}]" if ":" in address else address
+        say(console, f"{options.model} reads numbers at http://{shown}:{port}/ (Ctrl-C ends it)")
+        if not local:
+            say(console, "Any machine that reaches this one can use it")
+        console.file.flush()
+        settings = uvicorn.Config(
+            app, log_level="warning", limit_concurrency=64, timeout_graceful_shutdown=3
+        )
+        try:
+            uvicorn.Server(settings).run(sockets=[listener])
+        except KeyboardInterrupt as error:
+            number = signal.SIGINT if not isinstance(error, Interrupted) else error.code - 128
+            raise Interrupted("the page is closed", 128 + number) from None
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CommandError(
+            f"{host}:{port}: {reason}; give another --host or --port (0 is any free one)"
+        ) from None

@@ -1,0 +1,189 @@
+"""``mnist100 serve``: the real server, asked over a socket."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mnist100
+from mnist100.demo import server
+from mnist100.reading import read
+from model_files import trained
+from test_cli import assert_one_line, mnist
+from test_predict import sheet
+
+
+@contextmanager
+def serving(model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], int, str]]:
+    """A server of its own process: the process, its port and the line that it printed."""
+    command = [sys.executable, "-m", "mnist100", "serve", str(model), "--port", "0", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            found = re.search(r":(\d+)/ ", line)
+            assert found, (line, process.stderr and process.stderr.read())
+            yield process, int(found[1]), line
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def port(_saved_once: Path) -> Iterator[int]:
+    with serving(_saved_once, "--threads", "2") as (_, port, _):
+        yield port
+
+
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()
+
+
+def png(picture: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_the_page_and_its_files(port: int) -> None:
+    status, headers, body = ask(port, "GET", "/")
+    assert status == 200
+    assert headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in headers["content-security-policy"]
+    for name in re.findall(r'(?:src|href)="([^"]+)"', body.decode()):
+        status, headers, content = ask(port, "GET", f"/{name}")
+        assert (status, len(content) > 0) == (200, True), name
+        assert "default-src 'self'" in headers["content-security-policy"]
+
+
+def test_a_picture_is_read_as_the_model_reads_it(port: int, saved: Path) -> None:
+    status, headers, body = ask(port, "POST", "/read", png(sheet(20)))
+    assert (status, headers["content-type"]) == (200, "application/json")
+    (expected,) = read(mnist100.load_model(saved), [sheet(20)])
+    found = json.loads(body)
+    assert found == {**expected.as_dict(server.TOPK), "seen": expected.seen.tolist()}
+    assert len(found["topk"]) == 5
+    assert np.shape(found["seen"]) == (28, 56)
+
+
+def test_many_pictures_at_once_are_read_as_one_by_one(port: int) -> None:
+    pictures = [png(sheet(gap)) for gap in range(10, 60, 5)]
+    one_by_one = [ask(port, "POST", "/read", picture)[2] for picture in pictures]
+    with ThreadPoolExecutor(len(pictures)) as pool:
+        at_once = list(pool.map(lambda picture: ask(port, "POST", "/read", picture)[2], pictures))
+    assert at_once == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "not a picture"),
+        (b"42", "not a picture"),
+        (png(sheet(20))[:200], "damaged picture"),
+        (png(np.full((9, 9), 5, np.uint8)), "got no ink, wants two digits"),
+    ],
+)
+def test_what_cannot_be_read_is_told(port: int, body: bytes, words: str) -> None:
+    status, _, answer = ask(port, "POST", "/read", body)
+    assert status == 422
+    assert words in json.loads(answer)["error"]
+
+
+def test_what_is_wrong_with_a_request_is_told(port: int) -> None:
+    assert ask(port, "POST", "/read", bytes(server.MOST_BYTES + 1))[0] == 413
+    assert ask(port, "GET", "/read")[0] == 405
+    assert ask(port, "POST", "/", b"")[0] == 405
+    for path in (
+        "/none",
+        "/static/none",
+        "/static/",
+        "/static/../server.py",
+        "/static/%2e%2e/server.py",
+    ):
+        assert ask(port, "GET", path)[0] == 404, path
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1:1234", 200),
+        ("[::1]:80", 200),
+        ("LOCALHOST:8000", 200),
+        ("elsewhere.example", 400),
+        ("localhost.elsewhere.example", 400),
+        ("", 400),
+    ],
+)
+def test_only_this_machines_names_are_answered(port: int, host: str, status: int) -> None:
+    assert ask(port, "GET", "/", Host=host)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_ends_it(number: signal.Signals, code: int, saved: Path) -> None:
+    with serving(saved) as (process, port, _):
+        assert ask(port, "GET", "/")[0] == 200
+        process.send_signal(number)
+        out, error = process.communicate(timeout=30)
+        assert (process.returncode, out) == (code, "")
+        assert error == "mnist100: interrupted: the page is closed\n"
+
+
+def test_an_open_connection_does_not_keep_it(saved: Path) -> None:
+    with serving(saved) as (process, port, _), socket.create_connection(("127.0.0.1", port)) as one:
+        one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
+        assert ask(port, "GET", "/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 130
+
+
+def test_says_when_other_machines_are_let_in(saved: Path) -> None:
+    with serving(saved, "--host", "0.0.0.0") as (process, port, line):
+        assert line == f"{saved} reads numbers at http://0.0.0.0:{port}/ (Ctrl-C ends it)\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Any machine that reaches this one can use it\n"
+        assert ask(port, "GET", "/", Host="elsewhere.example")[0] == 200
+
+
+def test_what_it_cannot_serve_is_told(saved: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = mnist("serve", saved, "--port", str(port))
+        assert_one_line(found, 1, f"127.0.0.1:{port}: Address already in use", "--port")
+    found = mnist("serve", saved, "--host", "no.such.host.invalid")
+    assert_one_line(found, 1, "no.such.host.invalid:8000: ", "--host")
+    assert_one_line(mnist("serve", tmp_path / "run"), 1, "run: no such run folder")
+    assert_one_line(mnist("serve", saved, "--port", "70000"), 2, "--port", "from 0 to 65535")
+    assert_one_line(mnist("serve", saved, "--host", " "), 2, "--host")
+
+
+def test_an_application_for_other_servers() -> None:
+    app = server.application(trained(), ["localhost"])
+    assert {getattr(route, "path", "") for route in app.routes} == {"/", "/read", "/static"}
