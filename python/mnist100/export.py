@@ -1,6 +1,6 @@
-"""Models to PyTorch and back, bit for bit.
+"""Models to PyTorch and back, bit for bit, and to ONNX.
 
-Nothing here imports PyTorch until it is used. A ``.pt`` file holds plain tensors and plain values and
+Nothing here imports PyTorch or ONNX until it is used. A ``.pt`` file holds plain tensors and plain values and
 loads with ``torch.load(path, weights_only=True)``: ``state_dict`` (``conv1.weight``, ``conv1.bias``, …),
 ``mean`` and ``std`` (1568, 1), and ``config``, what ``metadata`` is in an ``.npz``.
 """
@@ -19,6 +19,8 @@ from .files import atomic_writer
 from .modelfile import ModelFileError, assemble, with_weights
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from .models import Model
     from .reference.torch_cnn import Network
 
@@ -78,6 +80,33 @@ def save_torch(model: Model, path: str | os.PathLike[str]) -> None:
     reference = torch_module("torch_cnn")
     with atomic_writer(path) as file:
         reference.save(model, file)
+
+
+def to_onnx(model: Model) -> ModelProto:
+    """The model as an ONNX graph: ``images``, uint8 (n, 28, 56), to ``labels`` (n,) and ``probabilities`` (n, 100).
+
+    It does all that `Model.predict_proba` does, `Model.test_shifts` and standardisation included, and differs by
+    rounding alone. What `Model.metadata` says is in its property ``metadata``, as JSON.
+
+    Raises ValueError if the model has no normalisation, TypeError if it has a layer of another package, and
+    RuntimeError if ``onnx`` is not installed.
+    """
+    if model.normalisation is None:
+        raise ValueError("model.normalisation: got None, wants that of the training set")
+    try:
+        from .onnx_graph import to_graph
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise RuntimeError('ONNX is not installed; run pip install "mnist100[onnx]"') from error
+    return to_graph(model)
+
+
+def save_onnx(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write `to_onnx` of a model to a file atomically. Raises what that does, and OSError if the disk is full."""
+    data = to_onnx(model).SerializeToString()
+    with atomic_writer(path) as file:
+        file.write(data)
 
 
 def read_torch(file: Path) -> tuple[dict[str, Array], dict[str, Any]]:

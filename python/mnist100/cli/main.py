@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "measure a trained network on test data",
     "predict": "read the numbers in pictures",
     "serve": "open a page on which to draw a number and see it read",
+    "export": "write a model for ONNX, PyTorch or NumPy",
     "lr-sweep": "compare learning rates on dev",
     "random-search": "draw learning rates and L2 strengths at random and compare them on dev",
     "auto-train": "search at random, then train the network with the best values and test it",
