@@ -166,6 +166,23 @@ def test_undo_and_clear_by_button_and_by_key(page: Page) -> None:
     assert darkness(page) == 0
 
 
+def test_a_stroke_goes_on_whatever_is_clicked_meanwhile(page: Page) -> None:
+    draw(page, *RIGHT)
+    before = darkness(page)
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 50, box["y"] + 50)
+    page.mouse.down()
+    for name in ("undo", "clear"):
+        page.evaluate(f"document.getElementById('{name}').click()")
+        page.keyboard.press("Escape")
+        page.mouse.move(box["x"] + 90, box["y"] + 90)
+    page.mouse.up()
+    assert darkness(page) > before
+    page.get_by_role("button", name="Undo").click()
+    assert darkness(page) == pytest.approx(before)
+
+
 def test_a_dot_is_ink(page: Page) -> None:
     draw(page, [(0.25, 0.5)])
     assert darkness(page) > 0

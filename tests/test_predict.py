@@ -63,15 +63,33 @@ def test_tells_people_a_line_a_picture(saved: Path, pictures: list[Path]) -> Non
         assert line.endswith("%")
 
 
-def test_one_bad_picture_is_told_before_anything_is_printed(
+def test_pictures_that_cannot_be_read_do_not_keep_others_from_it(
     saved: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     blank, text = tmp_path / "blank.png", tmp_path / "notes.txt"
     Image.fromarray(np.full((200, 400), 230, np.uint8)).save(blank)
     text.write_text("42")
-    assert_one_line(mnist("predict", saved, *pictures, blank), 1, f"{blank}: got no ink")
-    assert_one_line(mnist("predict", saved, text, *pictures), 1, f"{text}: not a picture")
-    assert_one_line(mnist("predict", saved, tmp_path / "no.png"), 1, "no.png: No such file")
+    given = (pictures[0], blank, tmp_path / "no.png", pictures[1], text)
+    result = mnist("predict", saved, *given)
+    assert result.returncode == 1
+    found = result.stdout.splitlines()
+    assert [line.split(": ")[0] for line in found] == [str(path) for path in pictures]
+    assert result.stderr.splitlines() == [
+        f"mnist100: error: {blank}: got no ink, wants two digits",
+        f"mnist100: error: {tmp_path / 'no.png'}: No such file or directory",
+        f"mnist100: error: {text}: not a picture (PNG, JPEG, WEBP, BMP, GIF)",
+    ]
+    result = mnist("predict", saved, *given, "--json")
+    assert result.returncode == 1
+    rows = json.loads(result.stdout)["predictions"]
+    assert [row["file"] for row in rows] == [str(path) for path in given]
+    assert ["label" in row for row in rows] == [True, False, False, True, False]
+    assert rows[1]["error"] == f"{blank}: got no ink, wants two digits"
+
+
+def test_what_is_wrong_with_the_command_is_told(
+    saved: Path, pictures: list[Path], tmp_path: Path
+) -> None:
     assert_one_line(mnist("predict", saved, tmp_path), 1, f"{tmp_path}: Is a directory")
     assert_one_line(mnist("predict", tmp_path / "none", *pictures), 1, "none: no such run folder")
     assert_one_line(mnist("predict", saved), 2, "PICTURE")

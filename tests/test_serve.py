@@ -155,13 +155,27 @@ def test_a_signal_ends_it(number: signal.Signals, code: int, saved: Path) -> Non
         assert error == "mnist100: interrupted: the page is closed\n"
 
 
-def test_an_open_connection_does_not_keep_it(saved: Path) -> None:
+def test_an_unfinished_request_does_not_keep_it(saved: Path) -> None:
     with serving(saved) as (process, port, _), socket.create_connection(("127.0.0.1", port)) as one:
         one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
         assert ask(port, "GET", "/")[0] == 200
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        _, error = process.communicate(timeout=30)
         assert process.returncode == 130
+        assert error.splitlines()[-1] == "mnist100: interrupted: the page is closed"
+        assert "Traceback" not in error
+
+
+def test_a_client_that_gives_up_leaves_no_trace(saved: Path) -> None:
+    with serving(saved) as (process, port, _):
+        with socket.create_connection(("127.0.0.1", port)) as one:
+            one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
+        assert ask(port, "GET", "/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == (
+            "",
+            "mnist100: interrupted: the page is closed\n",
+        )
 
 
 def test_says_when_other_machines_are_let_in(saved: Path) -> None:
@@ -176,7 +190,7 @@ def test_what_it_cannot_serve_is_told(saved: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         found = mnist("serve", saved, "--port", str(port))
-        assert_one_line(found, 1, f"127.0.0.1:{port}: Address already in use", "--port")
+        assert_one_line(found, 1, f"127.0.0.1:{port}: Address already in use; give", "--port")
     found = mnist("serve", saved, "--host", "no.such.host.invalid")
     assert_one_line(found, 1, "no.such.host.invalid:8000: ", "--host")
     assert_one_line(mnist("serve", tmp_path / "run"), 1, "run: no such run folder")

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 from scipy import ndimage
 
 from mnist100.data.digits8x8 import centre
+from mnist100.parting import PartingError, part
 
 Grey = npt.NDArray[np.uint8]
 Real = npt.NDArray[np.float32]
@@ -34,8 +35,7 @@ _CONTRAST = 40  # of 255 grey levels; less is paper and noise
 _INK = (0.25, 0.75)  # of the contrast: from here on it is ink, from there on all of it
 _SPECK = 0.02  # of the largest piece of ink: smaller ones are dirt
 _STROKE = (2.0, 2.8)  # pixels of the box: the middle half of MNIST's digits
-_TWO = 1.1  # times as wide as high: ink in one piece is two digits that touch, not one
-_ACROSS = 0.25  # of a piece's width on either side of the middle, where it is cut
+_MOST_INK = 0.5  # of the picture
 
 
 class PictureError(ValueError):
@@ -89,8 +89,7 @@ def read_pair(path: str | os.PathLike[str]) -> Grey:
 def pair_image(picture: Grey) -> Grey:
     """Bring a picture to MNIST-100's form, uint8 (28, 56).
 
-    A picture twice as wide as high is parted in its middle, any other in the middle of its ink; a piece of ink belongs to
-    the side that its own middle lies on, and one that lies across is cut where it is thinnest.
+    See `mnist100.parting.part` for what the digits are.
 
     Parameters
     ----------
@@ -100,22 +99,20 @@ def pair_image(picture: Grey) -> Grey:
     Raises
     ------
     PictureError
-        If there is no ink on one side.
+        If there are not two digits.
     """
+    if np.ptp(picture) < _CONTRAST:
+        raise PictureError("picture: got no ink, wants two digits")
     if picture.shape == _SIZE:
         return picture if _background(picture) < 128 else 255 - picture
     ink = _ink_of(_resized(picture))
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        raise PictureError("picture: got no ink, wants two digits")
-    wide = picture.shape[1] == 2 * picture.shape[0]
-    middle = ink.shape[1] / 2 if wide else (columns[0] + columns[-1] + 1) / 2
-    left, right = _parted(ink, middle, can_cut=bool(np.ptp(columns) > _TWO * np.ptp(rows)))
-    for side, half in (("left", left), ("right", right)):
-        if not half.any():
-            found = f"got no ink in the {side} half" if wide else "got one digit"
-            raise PictureError(f"picture: {found}, wants two digits side by side")
-    return np.concatenate([_drawn(left), _drawn(right)], axis=1)
+    if np.mean(ink > 0.5) > _MOST_INK:
+        raise PictureError("picture: got more ink than paper, wants two digits on plain paper")
+    try:
+        halves = part(ink)
+    except PartingError as error:
+        raise PictureError(f"picture: {error}, wants two digits side by side") from None
+    return np.concatenate([_drawn(half) for half in halves], axis=1)
 
 
 def _grey(image: Image.Image) -> Grey:
@@ -123,11 +120,11 @@ def _grey(image: Image.Image) -> Grey:
         return (np.asarray(image) >> 8).astype(np.uint8)
     if not image.has_transparency_data:
         return np.asarray(image.convert("L"))
-    grey, alpha = np.moveaxis(np.asarray(image.convert("LA"), np.float32), 2, 0)
-    alpha = alpha / 255
-    light = (grey * alpha).sum() > 127.5 * alpha.sum()
-    result: Grey = np.rint(grey * alpha + (0 if light else 255) * (1 - alpha)).astype(np.uint8)
-    return result
+    grey, alpha = image.convert("LA").split()
+    light = bool(alpha.getextrema()[1]) and ImageStat.Stat(grey, mask=alpha).mean[0] > 127.5
+    paper = Image.new("L", image.size, 0 if light else 255)
+    paper.paste(grey, mask=alpha)
+    return np.asarray(paper)
 
 
 def _background(picture: Grey) -> float:
@@ -158,33 +155,6 @@ def _ink_of(picture: Grey) -> Real:
     kept = sizes >= _SPECK * sizes.max()
     kept[0] = False
     return np.where(kept[pieces], ink, 0).astype(np.float32)
-
-
-def _parted(ink: Real, middle: float, *, can_cut: bool) -> tuple[Real, Real]:
-    """The left and the right digit's ink, each in an array of the whole size."""
-    pieces, _ = ndimage.label(ink > 0, np.ones((3, 3)))
-    belongs_left = np.zeros(pieces.max() + 1, bool)
-    across = []
-    for number, (_, columns) in enumerate(ndimage.find_objects(pieces), start=1):
-        start, stop = columns.start, columns.stop
-        belongs_left[number] = (start + stop) / 2 < middle
-        if min(middle - start, stop - middle) > _ACROSS * (stop - start):
-            across.append(number)
-    is_left = belongs_left[pieces]
-    one_sided = not (ink[is_left].any() and ink[~is_left].any())
-    if one_sided and across and can_cut:
-        piece = np.isin(pieces, across)
-        is_left[piece] = np.nonzero(piece)[1] < _thinnest(np.where(piece, ink, 0), middle)
-    return np.where(is_left, ink, 0), np.where(is_left, 0, ink)
-
-
-def _thinnest(ink: Real, middle: float) -> int:
-    """The column near the middle that has the least ink, of several the one nearest to it."""
-    columns = np.flatnonzero(ink.any(axis=0))
-    reach = _ACROSS * np.ptp(columns) / 2
-    near = np.arange(int(middle - reach), int(middle + reach) + 1)
-    mass = ink[:, near].sum(axis=0)
-    return int(min(near[mass <= mass.min() + 0.5], key=lambda column: abs(column - middle)))
 
 
 def _drawn(ink: Real) -> Grey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import signal
 import socket
 from pathlib import Path
@@ -50,28 +51,33 @@ def run(options: argparse.Namespace) -> None:
         local = ipaddress.ip_address(address).is_loopback
         hosts = [*_LOCAL_NAMES, options.host] if local else ["*"]
         app = server.application(model, hosts)
-        console = open_console(json_output=False)
-        shown = f"[{address}]" if ":" in address else address
-        say(console, f"{options.model} reads numbers at http://{shown}:{port}/ (Ctrl-C ends it)")
-        if not local:
-            say(console, "Any machine that reaches this one can use it")
-        console.file.flush()
         settings = uvicorn.Config(
-            app, log_level="warning", limit_concurrency=64, timeout_graceful_shutdown=3
+            app, log_level="error", ws="none", limit_concurrency=64, timeout_graceful_shutdown=3
         )
         try:
+            _announce(options.model, address, port, local=local)
             uvicorn.Server(settings).run(sockets=[listener])
         except KeyboardInterrupt as error:
             number = signal.SIGINT if not isinstance(error, Interrupted) else error.code - 128
             raise Interrupted("the page is closed", 128 + number) from None
 
 
+def _announce(model: Path, address: str, port: int, *, local: bool) -> None:
+    console = open_console(json_output=False)
+    shown = f"[{address}]" if ":" in address else address
+    say(console, f"{model} reads numbers at http://{shown}:{port}/ (Ctrl-C ends it)")
+    if not local:
+        say(console, "Any machine that reaches this one can use it")
+    console.file.flush()
+
+
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
     except OSError as error:
-        reason = error.strerror or str(error)
+        is_name = isinstance(error, socket.gaierror)  # its numbers are not the system's
+        reason = error.strerror if is_name or not error.errno else os.strerror(error.errno)
         raise CommandError(
             f"{host}:{port}: {reason}; give another --host or --port (0 is any free one)"
         ) from None

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -91,6 +91,11 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
             answer = await reader.answer(await request.body())
         except PictureError as error:
             raise HTTPException(422, str(error)) from None
+        except (
+            ClientDisconnect,
+            asyncio.CancelledError,
+        ):  # nobody waits any more, or the server ends
+            return Response(status_code=503)
         return JSONResponse(answer, headers=_HEADERS)
 
     return Starlette(

@@ -75,7 +75,7 @@ async function read() {
       const found = await ask();
       if (strokes.length === 0) continue;
       if (found.error === undefined) tell(found);
-      else state(unread(), found.error);
+      else state(unread(), `Not read: ${found.error.replace("picture: ", "")}`);
     } catch {
       state("failed", "The server does not answer. Is mnist100 serve still running?");
     }
@@ -89,11 +89,12 @@ async function ask() {
   context.fillStyle = "#000";
   context.fillRect(0, 0, SENT.width, SENT.height);
   trace(context, SENT.width, "#fff");
-  const picture = await new Promise((resolve) => sheet.toBlob(resolve, "image/png"));
+  // Not toBlob: it waits for the browser to be idle, at times for seconds.
+  const [, base64] = sheet.toDataURL("image/png").split(",");
   const response = await fetch("read", {
     method: "POST",
     headers: { "Content-Type": "image/png" },
-    body: picture,
+    body: Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)),
   });
   return response.json();
 }
@@ -162,7 +163,7 @@ canvas.addEventListener("pointerdown", (event) => {
 });
 canvas.addEventListener("pointermove", (event) => {
   if (event.pointerId !== drawing) return;
-  strokes.at(-1).push(...points(event));
+  strokes.at(-1)?.push(...points(event));
   update();
 });
 for (const name of ["pointerup", "pointercancel"]) {
@@ -172,19 +173,20 @@ for (const name of ["pointerup", "pointercancel"]) {
 }
 
 function takeBack() {
+  if (drawing !== null) return;
   strokes.pop();
   update();
 }
 function takeAll() {
+  if (drawing !== null) return;
   strokes = [];
   update();
 }
 undo.addEventListener("click", takeBack);
 clear.addEventListener("click", takeAll);
 document.addEventListener("keydown", (event) => {
-  if (drawing !== null) return;
   if (event.key === "Escape") takeAll();
-  else if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
+  else if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     takeBack();
   }
