@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
 import mnist100
 from mnist100.reading import read
@@ -83,6 +83,24 @@ def darkness(page: Page) -> float:
         }"""
     )
     return found
+
+
+def seen_ink(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Where the drawing has ink."""
+    values, width = page.evaluate(
+        """() => {
+            const { width, height } = document.getElementById("canvas");
+            const data = document.getElementById("canvas").getContext("2d").getImageData(0, 0, width, height).data;
+            return [[...data].filter((_, i) => i % 4 == 3), width];
+        }"""
+    )
+    return np.array(values).reshape(-1, width) > 127
+
+
+def settle(page: Page, done: bool) -> bool:
+    """Let the browser's events come in."""
+    page.wait_for_timeout(20)
+    return done
 
 
 def lightest(page: Page) -> int:
@@ -181,6 +199,46 @@ def test_a_stroke_goes_on_whatever_is_clicked_meanwhile(page: Page) -> None:
     assert darkness(page) > before
     page.get_by_role("button", name="Undo").click()
     assert darkness(page) == pytest.approx(before)
+
+
+def test_ink_lies_where_the_pen_was(page: Page) -> None:
+    draw(page, *LEFT)
+    rows, columns = np.nonzero(seen_ink(page))
+    height, width = seen_ink(page).shape
+    places = np.array([place for stroke in LEFT for place in stroke])
+    pen = 0.02 * width  # half of it
+    low, high = places.min(axis=0), places.max(axis=0)
+    assert columns.min() == pytest.approx(low[0] * width - pen, abs=3)
+    assert columns.max() == pytest.approx(high[0] * width + pen, abs=3)
+    assert rows.min() == pytest.approx(low[1] * height - pen, abs=3)
+    assert rows.max() == pytest.approx(high[1] * height + pen, abs=3)
+
+
+def test_an_answer_about_what_was_cleared_is_not_shown(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/read", lambda route: held.append(route))
+    draw(page, *LEFT, *RIGHT)
+    until(lambda: settle(page, bool(held)))
+    page.keyboard.press("Escape")
+    expect(message(page)).to_have_text("")
+    draw(page, *LEFT)
+    for route in held:
+        route.continue_()
+    expect(message(page)).to_have_text("Now a digit in the right half")
+    expect(page.locator(".reading")).to_be_hidden()
+
+
+def test_an_error_of_the_server_is_told_and_passes(chromium: Browser, address: str) -> None:
+    page = chromium.new_page()
+    page.goto(address)
+    page.route("**/read", lambda route: route.fulfill(status=503, body="busy"))
+    draw(page, *LEFT, *RIGHT)
+    expect(message(page)).to_have_text("The server answers with error 503")
+    expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
+    page.unroute("**/read")
+    draw(page, [(0.26, 0.25), (0.24, 0.85)])
+    expect(message(page)).to_contain_text("Read as")
+    page.close()
 
 
 def test_a_dot_is_ink(page: Page) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def test_a_digit_drawn_at_any_size_and_place_is_brought_back(factor: float) -> N
         seen = pair_image(drawn_anywhere(left, right, factor, rng))
         same = pair_image(drawn_anywhere(left, right, 11, rng))
         for half in (np.s_[:, :28], np.s_[:, 28:]):
-            assert likeness(seen[half], same[half]) > 0.88
+            assert likeness(seen[half], same[half]) > 0.85
         # Their strokes are wider than MNIST's and get thinner: alike, and not the same.
         assert likeness(seen, np.concatenate([left, right], axis=1)) > 0.7
 
@@ -113,7 +114,7 @@ def test_ink_and_paper_may_be_of_any_two_shades() -> None:
     expected = pair_image(sheet)
     np.testing.assert_array_equal(pair_image(255 - sheet), expected)
     grey = (200 - sheet.astype(np.float64) * 120 / 255).round().astype(np.uint8)
-    assert likeness(pair_image(grey), expected) > 0.99
+    assert likeness(pair_image(grey), expected) > 0.95
 
 
 def test_a_bar_over_a_digit_belongs_to_it() -> None:
@@ -187,17 +188,66 @@ def test_specks_are_no_ink() -> None:
     [
         (np.full((280, 560), 255, np.uint8), "got no ink"),
         (np.full((1, 1), 7, np.uint8), "got no ink"),
-        (on_paper((280, 560), (bar(200, 20), 40, 100)), "got one digit, or two that overlap"),
-        (on_paper((280, 300), (ring(150, 20), 40, 100)), "got one digit, or two that overlap"),
+        (on_paper((280, 560), (bar(200, 20), 40, 100)), "got ink in one piece"),
+        (on_paper((280, 300), (ring(150, 20), 40, 100)), "got ink in one piece"),
         (on_paper((280, 560), *[(bar(200, 20), 40, 100 * i) for i in (1, 2, 3)]), "got 3 digits"),
         (on_paper((280, 560), *[(bar(200, 20), 40, 100 * i) for i in range(1, 6)]), "got 5 digits"),
         (on_paper((100, 200), (bar(90, 190), 5, 5)), "got more ink than paper"),
         (np.full((28, 56), 99, np.uint8), "got no ink"),
+        (on_paper((280, 560), (bar(22, 22), 100, 200)), "got ink in one piece"),
+        (on_paper((280, 560), (bar(10, 100), 100, 200)), "got ink in one piece"),
+        (on_paper((560, 1120), (bar(1, 1), 100, 200)), "got ink in one piece"),
+        (on_paper((560, 1120), (bar(1, 2), 100, 200)), "got ink in one piece"),
+        (
+            on_paper(
+                (560, 1120), *[(bar(4, 4), 9 * i, 9 * j) for i in range(60) for j in range(90)]
+            ),
+            "got 5400 pieces",
+        ),
     ],
 )
 def test_what_is_no_number_is_refused(picture: Grey, words: str) -> None:
     with pytest.raises(PictureError, match=f"^picture: .*{words}.*, wants two digits"):
         pair_image(picture)
+
+
+def test_thin_strokes_of_a_thick_digit_stay() -> None:
+    # A 7 in bold type: a bar of 20 pixels on a stem of 100.
+    seven = on_paper((380, 300), (bar(20, 290), 0, 0), (bar(360, 100), 20, 190))
+    seen = pair_image(on_paper((560, 1120), (seven, 90, 100), (seven, 90, 600)))
+    assert seen[:, :28].any(axis=0).sum() >= 14
+
+
+def test_a_speck_darker_than_the_ink_is_none() -> None:
+    pencil = 240 - on_paper((280, 560), (bar(150, 12), 60, 100), (bar(150, 12), 60, 400)) // 4
+    pencil = pencil.astype(np.uint8)
+    expected = pair_image(pencil)
+    pencil[20:23, 300:303] = 0
+    np.testing.assert_array_equal(pair_image(pencil), expected)
+
+
+def test_a_fainter_digit_is_as_whole() -> None:
+    strong, faint = enlarged(DIGITS[0], 8), (enlarged(DIGITS[1], 8) * 0.55).astype(np.uint8)
+    seen = pair_image(on_paper((280, 560), (strong, 20, 50), (faint, 60, 350)))
+    even = pair_image(on_paper((280, 560), (strong, 20, 50), (enlarged(DIGITS[1], 8), 60, 350)))
+    assert likeness(seen[:, 28:], even[:, 28:]) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("picture", "error", "words"),
+    [
+        (np.zeros((28, 56), np.float32), TypeError, "float32"),
+        ([[0, 255]], TypeError, "list"),
+        (np.zeros((280, 560, 3), np.uint8), ValueError, "(280, 560, 3)"),
+        (np.zeros((0, 5), np.uint8), ValueError, "(0, 5)"),
+    ],
+)
+def test_what_is_no_array_of_pixels_is_named(
+    picture: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=re.escape(words)) as caught:
+        pair_image(picture)
+    assert str(caught.value).startswith("picture: ")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -272,6 +322,20 @@ def test_a_photograph_is_turned_as_its_camera_says() -> None:
     np.testing.assert_allclose(found, np.rot90(GREY, -1), atol=6)
 
 
+def test_damaged_camera_settings_are_passed_over() -> None:
+    image = Image.fromarray(GREY)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    # The type of the one entry, a number, becomes one that there is not.
+    damaged = exif.tobytes().replace(b"\x01\x12\x00\x03", b"\x01\x12\x00\x63")
+    damaged = damaged.replace(b"\x12\x01\x03\x00", b"\x12\x01\x63\x00")
+    assert damaged != exif.tobytes()
+    found = read_picture(encoded(image, "JPEG", quality=95, exif=damaged))
+    assert found.shape in (GREY.shape, GREY.T.shape)
+    for cut in range(8, len(damaged)):
+        read_picture(encoded(image, "JPEG", exif=damaged[:cut]))
+
+
 def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "notes.png"
     path.write_text("42")
@@ -304,5 +368,5 @@ def test_a_picture_that_would_fill_memory_is_refused_unread(side: int) -> None:
 def test_a_pair_read_from_a_file_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     path.write_bytes(encoded(Image.fromarray(on_paper((280, 560), (bar(200, 20), 40, 100)))))
-    with pytest.raises(PictureError, match=f"^{path}: got one digit"):
+    with pytest.raises(PictureError, match=f"^{path}: got ink in one piece"):
         pictures.read_pair(path)

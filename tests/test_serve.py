@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import io
 import json
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +25,6 @@ from PIL import Image
 import mnist100
 from mnist100.demo import server
 from mnist100.reading import read
-from model_files import trained
 from test_cli import assert_one_line, mnist
 from test_predict import sheet
 
@@ -144,6 +145,58 @@ def test_only_this_machines_names_are_answered(port: int, host: str, status: int
 
 
 @pytest.mark.parametrize(
+    ("site", "status"),
+    [("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403)],
+)
+def test_another_sites_page_cannot_ask(port: int, site: str, status: int) -> None:
+    headers = {"Sec-Fetch-Site": site}
+    assert ask(port, "POST", "/read", png(sheet(20)), **headers)[0] == status
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706434", "localhost", "::1", "[::1]"])
+def test_the_printed_address_is_answered(host: str, saved: Path) -> None:
+    with serving(saved, "--host", host) as (_, port, line):
+        found = re.search("http://([^ ]+)/ ", line)
+        assert found
+        address = found[1].rsplit(":", 1)[0].strip("[]")
+        connection = http.client.HTTPConnection(address, port, timeout=30)
+        for name in (found[1], f"{host}:{port}" if host[:1] != ":" else f"[{host}]:{port}"):
+            connection.request("GET", "/", headers={"Host": name})
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200, name
+        connection.close()
+
+
+def test_what_fails_within_is_told_as_json() -> None:
+    class Broken:
+        def predict_proba(self, _: object) -> None:
+            raise ZeroDivisionError("by design")
+
+    app = server.application(Broken(), ["*"])  # type: ignore[arg-type]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": png(sheet(20)), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/read",
+        "root_path": "",
+        "headers": [(b"host", b"x")],
+    }
+    scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http", "server": ("x", 80)}
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"]) == {"error": "ZeroDivisionError: by design"}
+
+
+@pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
 def test_a_signal_ends_it(number: signal.Signals, code: int, saved: Path) -> None:
@@ -162,8 +215,18 @@ def test_an_unfinished_request_does_not_keep_it(saved: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=30)
         assert process.returncode == 130
-        assert error.splitlines()[-1] == "mnist100: interrupted: the page is closed"
-        assert "Traceback" not in error
+        assert error == "mnist100: interrupted: the page is closed\n"
+
+
+def test_two_signals_in_the_middle_of_a_request_leave_one_line(saved: Path) -> None:
+    with serving(saved) as (process, port, _), socket.create_connection(("127.0.0.1", port)) as one:
+        one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
+        assert ask(port, "GET", "/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+        assert (process.returncode, error) == (130, "mnist100: interrupted: the page is closed\n")
 
 
 def test_a_client_that_gives_up_leaves_no_trace(saved: Path) -> None:
@@ -196,8 +259,4 @@ def test_what_it_cannot_serve_is_told(saved: Path, tmp_path: Path) -> None:
     assert_one_line(mnist("serve", tmp_path / "run"), 1, "run: no such run folder")
     assert_one_line(mnist("serve", saved, "--port", "70000"), 2, "--port", "from 0 to 65535")
     assert_one_line(mnist("serve", saved, "--host", " "), 2, "--host")
-
-
-def test_an_application_for_other_servers() -> None:
-    app = server.application(trained(), ["localhost"])
-    assert {getattr(route, "path", "") for route in app.routes} == {"/", "/read", "/static"}
+    assert_one_line(mnist("serve", saved, "--host", "a" * 70 + ".x"), 1, "--host")

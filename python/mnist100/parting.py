@@ -11,9 +11,11 @@ from scipy import ndimage
 
 Real = npt.NDArray[np.float32]
 
+_MOST_PIECES = 50  # a broken digit has a few
 _SAME_DIGIT = 0.5  # of the narrower one's width: pieces that overlap so far are of one digit
 _TALL = 0.6  # of the tallest: a digit, and not a part of one such as the bar of a 5
 _EVEN = 0.4  # of the widest gap: digits are as far apart, parts of a broken one are not
+_SOLID = 0.7  # of its rectangle: a blot or a dash, not strokes
 _NEAR_MIDDLE = 0.2  # of the width, on either side of the middle: where digits that touch are cut
 _JOINT = 0.9  # times as wide as high: what one stroke joins is two digits from here on
 _TWO = 1.05  # and from here on whatever joins it
@@ -68,7 +70,9 @@ def part(ink: Real) -> tuple[Real, Real]:
     PartingError
         If there is no ink, or that of one digit, or of three.
     """
-    pieces, _ = ndimage.label(ink > 0, np.ones((3, 3)))
+    pieces, count = ndimage.label(ink > 0, np.ones((3, 3)))
+    if count > _MOST_PIECES:
+        raise PartingError(f"got {count} pieces of ink")
     parts = _beside_each_other(pieces)
     if not parts:
         raise PartingError("got no ink")
@@ -81,7 +85,7 @@ def part(ink: Real) -> tuple[Real, Real]:
         place = gaps.index(min(gaps))
         parts[place : place + 2] = [parts[place].with_(parts[place + 1])]
     if len(parts) == 1:
-        is_left = np.arange(ink.shape[1]) < _cut(ink > 0.5, parts[0])
+        is_left = np.arange(ink.shape[1]) < _cut(ink > 0.5 * ink.max(), parts[0])
         return np.where(is_left, ink, 0), np.where(is_left, 0, ink)
     left, right = (np.isin(pieces, list(one.pieces)) for one in parts)
     return np.where(left, ink, 0), np.where(right, ink, 0)
@@ -109,10 +113,13 @@ def _cut(ink: npt.NDArray[np.bool_], whole: _Part) -> int:
     width = whole.stop - whole.start
     middle = (whole.start + whole.stop) / 2
     reach = _NEAR_MIDDLE * width
-    columns = np.arange(int(middle - reach), int(middle + reach) + 1)
+    columns = np.arange(max(int(middle - reach), whole.start + 1), int(middle + reach) + 1)
+    solid = np.mean(ink[whole.top : whole.bottom, whole.start : whole.stop]) > _SOLID
+    if width < 2 or solid:
+        raise PartingError("got ink in one piece")
     near = ink[:, columns]
     strokes = np.count_nonzero(np.diff(near.astype(np.int8), axis=0, prepend=0) > 0, axis=0)
     order = np.lexsort((np.abs(columns - middle), near.sum(axis=0), strokes))
     if width <= (_JOINT if strokes[order[0]] == 1 else _TWO) * whole.height:
-        raise PartingError("got one digit, or two that overlap")
+        raise PartingError("got ink in one piece")
     return int(columns[order[0]])

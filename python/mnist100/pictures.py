@@ -7,6 +7,7 @@ strokes about as wide as theirs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from io import BytesIO
@@ -15,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageStat, UnidentifiedImageError
 from scipy import ndimage
 
+from mnist100 import _checks as check
 from mnist100.data.digits8x8 import centre
 from mnist100.parting import PartingError, part
 
@@ -36,6 +38,17 @@ _INK = (0.25, 0.75)  # of the contrast: from here on it is ink, from there on al
 _SPECK = 0.02  # of the largest piece of ink: smaller ones are dirt
 _STROKE = (2.0, 2.8)  # pixels of the box: the middle half of MNIST's digits
 _MOST_INK = 0.5  # of the picture
+
+# By the number in a photograph's settings: what brings it upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PictureError(ValueError):
@@ -59,21 +72,23 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Grey:
     """
     name = "picture" if isinstance(source, bytes) else os.fspath(source)
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    too_large = PictureError(f"{name}: wants at most {MOST_PIXELS:,} pixels")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of what Pillow makes do without, such as camera settings
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS:
-            raise too_large
-        return _grey(ImageOps.exif_transpose(image))
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            return _grey(_upright(image))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise too_large from None
+        raise PictureError(f"{name}: wants at most {MOST_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise PictureError(f"{name}: not a picture ({', '.join(FORMATS)})") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        if error is too_large:
-            raise
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  # what Pillow raises for damaged files is not documented
         raise PictureError(f"{name}: damaged picture ({error})") from None
 
 
@@ -100,7 +115,14 @@ def pair_image(picture: Grey) -> Grey:
     ------
     PictureError
         If there are not two digits.
+    TypeError, ValueError
+        If `picture` is no such array.
     """
+    wants = "uint8 pixels of shape (height, width)"
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+        raise check.fail_type("picture", check.describe(picture), wants)
+    if picture.ndim != 2 or not picture.size:
+        raise check.fail("picture", check.describe(picture), wants)
     if np.ptp(picture) < _CONTRAST:
         raise PictureError("picture: got no ink, wants two digits")
     if picture.shape == _SIZE:
@@ -111,8 +133,17 @@ def pair_image(picture: Grey) -> Grey:
     try:
         halves = part(ink)
     except PartingError as error:
-        raise PictureError(f"picture: {error}, wants two digits side by side") from None
+        raise PictureError(f"picture: {error}, wants two digits with a gap between them") from None
     return np.concatenate([_drawn(half) for half in halves], axis=1)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """A photograph turned as its camera says; camera settings that cannot be read say nothing."""
+    image.load()
+    orientation = None
+    with contextlib.suppress(Exception):
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def _grey(image: Image.Image) -> Grey:
@@ -144,23 +175,23 @@ def _resized(picture: Grey) -> Grey:
 def _ink_of(picture: Grey) -> Real:
     """Ink, 0 to 1, of a picture in which the edge shows the paper; without specks."""
     away = picture.astype(np.float32) - _background(picture)
-    if -away.min() > away.max():
+    if np.count_nonzero(away < -_CONTRAST) > np.count_nonzero(away > _CONTRAST):
         away = -away
-    contrast = away.max()
-    if contrast < _CONTRAST:
+    far = away[away > _CONTRAST]
+    if not far.size:
         return np.zeros_like(away)
+    # Not the largest of all, which may be a speck's.
+    contrast = np.percentile(far, 90)
     ink = np.clip((away / contrast - _INK[0]) / (_INK[1] - _INK[0]), 0, 1)
     pieces, count = ndimage.label(ink > 0, np.ones((3, 3)))
     sizes = np.bincount(pieces.ravel(), weights=ink.ravel(), minlength=count + 1)
     kept = sizes >= _SPECK * sizes.max()
-    kept[0] = False
     return np.where(kept[pieces], ink, 0).astype(np.float32)
 
 
 def _drawn(ink: Real) -> Grey:
     """A digit's ink as MNIST has it: uint8 (28, 28)."""
-    solid = ink > 0.5
-    digit = _cropped(solid if solid.any() else ink > 0)
+    digit = _cropped(ink > 0.5 * ink.max())
     length = max(digit.shape)
     room = max(length // 4, 2)  # for strokes that get wider
     digit = np.pad(digit, room)
@@ -173,9 +204,9 @@ def _drawn(ink: Real) -> Grey:
     # Strokes widened by r on both sides, w + 2r, are to be this share of the digit's length, l + 2r.
     share = min(max(width / length, _STROKE[0] / _BOX), _STROKE[1] / _BOX)
     wider = (share * length - width) / (2 * (1 - share))
-    # At most to half as wide, and never to nothing.
-    thinnest = max(-width / 4, 0.5 - distance.max())
-    wider = min(max(wider, thinnest), room - 1)
+    # None gets less than half as wide: along the middle of a stroke, distances are half its width.
+    middle = digit & (distance >= ndimage.maximum_filter(distance, 3))
+    wider = max(wider, -0.5 * float(np.percentile(distance[middle], 10)))
     drawn = np.clip(distance + wider + 0.5, 0, 1).astype(np.float32)
     placed: Grey = centre(_boxed(_cropped(drawn, 0.5))[np.newaxis])[0]
     return placed

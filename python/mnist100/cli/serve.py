@@ -49,10 +49,16 @@ def run(options: argparse.Namespace) -> None:
     with _listening(options.host, options.port) as listener:
         address, port = listener.getsockname()[:2]
         local = ipaddress.ip_address(address).is_loopback
-        hosts = [*_LOCAL_NAMES, options.host] if local else ["*"]
+        hosts = [*_LOCAL_NAMES, options.host, _bracketed(address)] if local else ["*"]
         app = server.application(model, hosts)
         settings = uvicorn.Config(
-            app, log_level="error", ws="none", limit_concurrency=64, timeout_graceful_shutdown=3
+            app,
+            # What goes wrong is told to whoever asked; what is left are connections that break off.
+            log_level="error" if options.debug else "critical",
+            lifespan="off",
+            ws="none",
+            limit_concurrency=64,
+            timeout_graceful_shutdown=3,
         )
         try:
             _announce(options.model, address, port, local=local)
@@ -64,17 +70,22 @@ def run(options: argparse.Namespace) -> None:
 
 def _announce(model: Path, address: str, port: int, *, local: bool) -> None:
     console = open_console(json_output=False)
-    shown = f"[{address}]" if ":" in address else address
-    say(console, f"{model} reads numbers at http://{shown}:{port}/ (Ctrl-C ends it)")
+    say(console, f"{model} reads numbers at http://{_bracketed(address)}:{port}/ (Ctrl-C ends it)")
     if not local:
         say(console, "Any machine that reaches this one can use it")
     console.file.flush()
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
+    except UnicodeError:
+        raise CommandError(f"{host}: is no name of a machine; give another --host") from None
     except OSError as error:
         is_name = isinstance(error, socket.gaierror)  # its numbers are not the system's
         reason = error.strerror if is_name or not error.errno else os.strerror(error.errno)

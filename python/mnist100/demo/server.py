@@ -87,6 +87,9 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
         return FileResponse(STATIC / "page.html", headers=_HEADERS)
 
     async def read_sent(request: Request) -> Response:
+        # Browsers say where a question comes from; another site's page has none to ask here.
+        if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            raise HTTPException(403, "picture: got from another site's page")
         try:
             answer = await reader.answer(await request.body())
         except PictureError as error:
@@ -108,7 +111,7 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
             Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES),
         ],
-        exception_handlers={HTTPException: _told},
+        exception_handlers={HTTPException: _told, Exception: _failed},
     )
 
 
@@ -125,3 +128,8 @@ async def _told(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = {**_HEADERS, **(error.headers or {})}
     return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=headers)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    text = f"{type(error).__name__}: {error}"
+    return JSONResponse({"error": text}, status_code=500, headers=_HEADERS)

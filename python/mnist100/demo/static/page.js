@@ -4,6 +4,11 @@
 const PEN = 0.04;
 const SENT = { width: 560, height: 280 };
 
+const UNREADABLE = 422; // the status of a picture without two digits; its error says why
+const UNANSWERED = "The server does not answer. Is mnist100 serve still running?";
+
+class Refusal extends Error {}
+
 const canvas = document.getElementById("canvas");
 const seen = document.getElementById("seen");
 const answer = document.getElementById("answer");
@@ -22,6 +27,7 @@ let strokes = [];
 let drawing = null; // the pointer that is down
 let reading = false;
 let changed = false;
+let sheets = 0; // how often all was cleared: an answer about an earlier sheet is of no use
 
 function trace(context, width, colour) {
   context.strokeStyle = context.fillStyle = colour;
@@ -52,6 +58,10 @@ function show() {
 
 function update() {
   show();
+  if (strokes.length === 0) {
+    sheets += 1;
+    state("empty", "");
+  }
   changed = true;
   if (!reading) read();
 }
@@ -60,28 +70,35 @@ function update() {
 async function read() {
   reading = true;
   answer.ariaBusy = "true";
-  while (changed) {
-    changed = false;
-    if (strokes.length === 0) {
-      state("empty", "");
-      continue;
+  try {
+    while (changed) {
+      changed = false;
+      await readOnce();
     }
-    const other = emptyHalf();
-    if (other) {
-      state(unread(), `Now a digit in the ${other} half`);
-      continue;
-    }
-    try {
-      const found = await ask();
-      if (strokes.length === 0) continue;
-      if (found.error === undefined) tell(found);
-      else state(unread(), `Not read: ${found.error.replace("picture: ", "")}`);
-    } catch {
-      state("failed", "The server does not answer. Is mnist100 serve still running?");
-    }
+  } finally {
+    reading = false;
+    answer.ariaBusy = "false";
   }
-  reading = false;
-  answer.ariaBusy = "false";
+}
+
+async function readOnce() {
+  if (strokes.length === 0) return;
+  const other = emptyHalf();
+  if (other) {
+    state(unread(), `Now a digit in the ${other} half`);
+    return;
+  }
+  const sheet = sheets;
+  let found;
+  try {
+    found = await ask();
+  } catch (error) {
+    state("failed", error instanceof Refusal ? error.message : UNANSWERED);
+    return;
+  }
+  if (sheet !== sheets) return;
+  if (found.error === undefined) tell(found);
+  else state(unread(), `Not read: ${found.error.replace("picture: ", "")}`);
 }
 
 async function ask() {
@@ -96,14 +113,16 @@ async function ask() {
     headers: { "Content-Type": "image/png" },
     body: Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)),
   });
+  if (!response.ok && response.status !== UNREADABLE) {
+    throw new Refusal(`The server answers with error ${response.status}`);
+  }
   return response.json();
 }
 
 // The half without a stroke, unless one goes across: the server may find two digits in that.
 function emptyHalf() {
-  const spans = strokes.map((stroke) => stroke.map(([x]) => x));
-  const left = spans.some((xs) => Math.min(...xs) < 0.5);
-  const right = spans.some((xs) => Math.max(...xs) > 0.5);
+  const left = strokes.some((points) => points.some(([x]) => x < 0.5));
+  const right = strokes.some((points) => points.some(([x]) => x > 0.5));
   return left && right ? "" : left ? "right" : "left";
 }
 
@@ -163,10 +182,14 @@ canvas.addEventListener("pointerdown", (event) => {
 });
 canvas.addEventListener("pointermove", (event) => {
   if (event.pointerId !== drawing) return;
+  if (event.buttons === 0) {
+    drawing = null; // it came up where nobody told us
+    return;
+  }
   strokes.at(-1)?.push(...points(event));
   update();
 });
-for (const name of ["pointerup", "pointercancel"]) {
+for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
   canvas.addEventListener(name, (event) => {
     if (event.pointerId === drawing) drawing = null;
   });
@@ -193,10 +216,16 @@ document.addEventListener("keydown", (event) => {
 });
 
 // As many pixels as the screen has, again whenever that changes.
-new ResizeObserver(() => {
+function fit() {
   const width = Math.round(canvas.clientWidth * devicePixelRatio);
   Object.assign(canvas, { width, height: Math.round(width / 2) });
   show();
-}).observe(canvas);
+}
+function followRatio() {
+  const same = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+  same.addEventListener("change", () => (fit(), followRatio()), { once: true });
+}
+new ResizeObserver(fit).observe(canvas);
+followRatio();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 show();
