@@ -72,21 +72,8 @@ def message(page: Page) -> Locator:
     return page.locator("#message")
 
 
-def darkness(page: Page) -> float:
-    """The part of the drawing that holds ink."""
-    found: float = page.evaluate(
-        """() => {
-            const { width, height } = document.getElementById("canvas");
-            const context = document.getElementById("canvas").getContext("2d");
-            const alpha = context.getImageData(0, 0, width, height).data.filter((_, i) => i % 4 == 3);
-            return alpha.reduce((sum, value) => sum + value, 0) / 255 / alpha.length;
-        }"""
-    )
-    return found
-
-
-def seen_ink(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Where the drawing has ink."""
+def ink(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """The drawing: 0 where there is none, 1 under the pen."""
     values, width = page.evaluate(
         """() => {
             const { width, height } = document.getElementById("canvas");
@@ -94,13 +81,12 @@ def seen_ink(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
             return [[...data].filter((_, i) => i % 4 == 3), width];
         }"""
     )
-    return np.array(values).reshape(-1, width) > 127
+    return np.array(values).reshape(-1, width) / 255
 
 
-def settle(page: Page, done: bool) -> bool:
-    """Let the browser's events come in."""
-    page.wait_for_timeout(20)
-    return done
+def darkness(page: Page) -> float:
+    """The part of the drawing that holds ink."""
+    return float(ink(page).mean())
 
 
 def lightest(page: Page) -> int:
@@ -115,12 +101,12 @@ def lightest(page: Page) -> int:
     return found
 
 
-def until(holds: Callable[[], bool]) -> None:
+def until(page: Page, holds: Callable[[], bool]) -> None:
     """Wait for something for ten seconds; the page's rules forbid Playwright's own way."""
     end = time.monotonic() + 10
     while not holds():
         assert time.monotonic() < end
-        time.sleep(0.02)
+        page.wait_for_timeout(20)
 
 
 def seen(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -203,8 +189,9 @@ def test_a_stroke_goes_on_whatever_is_clicked_meanwhile(page: Page) -> None:
 
 def test_ink_lies_where_the_pen_was(page: Page) -> None:
     draw(page, *LEFT)
-    rows, columns = np.nonzero(seen_ink(page))
-    height, width = seen_ink(page).shape
+    drawn = ink(page) > 0.5
+    rows, columns = np.nonzero(drawn)
+    height, width = drawn.shape
     places = np.array([place for stroke in LEFT for place in stroke])
     pen = 0.02 * width  # half of it
     low, high = places.min(axis=0), places.max(axis=0)
@@ -218,7 +205,7 @@ def test_an_answer_about_what_was_cleared_is_not_shown(page: Page) -> None:
     held: list[Route] = []
     page.route("**/read", lambda route: held.append(route))
     draw(page, *LEFT, *RIGHT)
-    until(lambda: settle(page, bool(held)))
+    until(page, lambda: bool(held))
     page.keyboard.press("Escape")
     expect(message(page)).to_have_text("")
     draw(page, *LEFT)
@@ -252,7 +239,7 @@ def test_a_drawing_stays_when_the_window_changes(page: Page) -> None:
     draw(page, *LEFT, *RIGHT)
     before = darkness(page)
     page.set_viewport_size({"width": 380, "height": 700})
-    until(lambda: page.evaluate("document.getElementById('canvas').width") < 400)
+    until(page, lambda: page.evaluate("document.getElementById('canvas').width") < 400)
     assert darkness(page) == pytest.approx(before, rel=0.1)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -260,7 +247,7 @@ def test_a_drawing_stays_when_the_window_changes(page: Page) -> None:
 def test_the_pen_shows_on_dark_paper_too(page: Page) -> None:
     draw(page, *LEFT)
     page.emulate_media(color_scheme="dark")
-    until(lambda: lightest(page) > 200)
+    until(page, lambda: lightest(page) > 200)
 
 
 def test_a_server_that_is_gone_is_told(chromium: Browser, saved: Path) -> None:

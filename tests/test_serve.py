@@ -208,23 +208,14 @@ def test_a_signal_ends_it(number: signal.Signals, code: int, saved: Path) -> Non
         assert error == "mnist100: interrupted: the page is closed\n"
 
 
-def test_an_unfinished_request_does_not_keep_it(saved: Path) -> None:
+@pytest.mark.parametrize("signals", [1, 2])
+def test_an_unfinished_request_does_not_keep_it(signals: int, saved: Path) -> None:
     with serving(saved) as (process, port, _), socket.create_connection(("127.0.0.1", port)) as one:
         one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
         assert ask(port, "GET", "/")[0] == 200
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert error == "mnist100: interrupted: the page is closed\n"
-
-
-def test_two_signals_in_the_middle_of_a_request_leave_one_line(saved: Path) -> None:
-    with serving(saved) as (process, port, _), socket.create_connection(("127.0.0.1", port)) as one:
-        one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
-        assert ask(port, "GET", "/")[0] == 200
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGINT)
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
         _, error = process.communicate(timeout=30)
         assert (process.returncode, error) == (130, "mnist100: interrupted: the page is closed\n")
 

@@ -55,6 +55,18 @@ def check_writable(folder: Path, *, option: str = "--out") -> None:
         raise PermissionError(f"{existing}: cannot be written to; give another {option}")
 
 
+def check_new_file(path: Path, *, option: str = "--out") -> None:
+    """Make sure that `path` could be written and that nothing is there yet, without making anything.
+
+    Raises FileExistsError, or OSError as `check_writable` does; the message says to give another `option`.
+    """
+    if os.path.lexists(path):
+        raise FileExistsError(f"{path}: exists already; give another {option}")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path.parent}: is not a folder; give another {option}")
+    check_writable(path.parent, option=option)
+
+
 def read_into(stream: IO[bytes] | io.BufferedIOBase, target: memoryview) -> int:
     """Read into `target` until it is full or the stream ends; return the bytes read."""
     filled = 0

@@ -68,7 +68,7 @@ def part(ink: Real) -> tuple[Real, Real]:
     Raises
     ------
     PartingError
-        If there is no ink, or that of one digit, or of three.
+        If it is not two digits: none, one, three or more, or crumbs.
     """
     pieces, count = ndimage.label(ink > 0, np.ones((3, 3)))
     if count > _MOST_PIECES:

@@ -74,9 +74,8 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Grey:
     data = source if isinstance(source, bytes) else Path(source).read_bytes()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what Pillow makes do without, such as camera settings
+            # Of what Pillow can do without, such as camera settings.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(BytesIO(data), formats=FORMATS)
             if image.width * image.height > MOST_PIXELS:

@@ -18,7 +18,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from mnist100.files import atomic_writer, check_writable
+from mnist100.files import atomic_writer, check_new_file
 from mnist100.shifts import ShiftAccuracies
 from mnist100.training.history import EpochRecord
 
@@ -177,11 +177,7 @@ def check_picture(path: Path) -> None:
     """
     if path.suffix.removeprefix(".") not in _FORMATS:
         raise ValueError(f"{path}: got the ending {path.suffix!r}, wants .png, .pdf or .svg")
-    if path.exists():
-        raise FileExistsError(f"{path}: exists already; give another --out")
-    if not path.parent.is_dir():
-        raise NotADirectoryError(f"{path.parent}: is not a folder; give another --out")
-    check_writable(path.parent)
+    check_new_file(path)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -21,7 +21,7 @@ from mnist100.cli.console import (
     say,
 )
 from mnist100.cli.errors import CommandError
-from mnist100.cli.options import add_dataset, add_json, add_threads, some_text, whole
+from mnist100.cli.options import add_dataset, add_json, add_model, add_threads, some_text, whole
 from mnist100.data import PairSet, published_pairs
 from mnist100.evaluation import Answers, answer, summarise
 from mnist100.files import check_writable
@@ -30,7 +30,7 @@ from mnist100.models import Model
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="run folder or model file")
+    add_model(parser)
     add_dataset(parser, None, "default: what the model was trained on")
     parser.add_argument(
         "--topk",

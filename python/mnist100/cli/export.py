@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import mnist100
 from mnist100 import export, modelfile
 from mnist100.cli.console import open_console, print_json, say
-from mnist100.cli.errors import CommandError
-from mnist100.cli.options import add_json
-from mnist100.files import check_writable
+from mnist100.cli.options import add_json, add_model
+from mnist100.files import check_new_file
 from mnist100.models import Model
 
 _WRITERS: dict[str, Callable[[Model, Path], None]] = {
@@ -24,7 +22,7 @@ _WRITERS: dict[str, Callable[[Model, Path], None]] = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="run folder or model file")
+    add_model(parser)
     parser.add_argument(
         "--out",
         type=_file,
@@ -38,11 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     out: Path = options.out
-    if os.path.lexists(out):
-        raise CommandError(f"{out}: exists already; give another --out")
-    if not out.parent.is_dir():
-        raise CommandError(f"{out.parent}: is not a folder; give another --out")
-    check_writable(out.parent)
+    check_new_file(out)
     _WRITERS[out.suffix](mnist100.load_model(options.model), out)
     if options.json:
         print_json({"model": str(options.model), "out": str(out), "bytes": out.stat().st_size})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 MOST_THREADS = 1024
 MOST_SEED = 2**63 - 1  # the largest whole number in TOML
@@ -47,6 +48,11 @@ def add_dataset(parser: argparse.ArgumentParser, default: str | None, default_te
         help="auto is mnist if it can be had, else digits; PATH is a folder of IDX or CSV files or "
         f"an .npz file ({default_text})",
     )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the trained network that a command is about."""
+    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="run folder or model file")
 
 
 def add_threads(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,13 @@ import mnist100
 from mnist100.cli.backend_options import add_backend, chosen_backend
 from mnist100.cli.console import open_console, percent, print_json, say
 from mnist100.cli.errors import CommandError
-from mnist100.cli.options import add_json, add_threads, whole
+from mnist100.cli.options import add_json, add_model, add_threads, whole
 from mnist100.models import Model
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="run folder or model file")
+    add_model(parser)
     parser.add_argument(
         "pictures",
         type=Path,

@@ -12,14 +12,14 @@ from pathlib import Path
 import mnist100
 from mnist100.cli.console import open_console, say
 from mnist100.cli.errors import CommandError, Interrupted
-from mnist100.cli.options import add_threads, some_text, whole
+from mnist100.cli.options import add_model, add_threads, some_text, whole
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("model", type=Path, metavar="RUN_OR_MODEL", help="run folder or model file")
+    add_model(parser)
     parser.add_argument(
         "--host",
         type=some_text("a name or an address"),

@@ -28,6 +28,8 @@ MOST_BYTES = 10 << 20
 TOPK = 5
 """Numbers in an answer."""
 
+# The client has gone, or the server ends.
+_NOBODY_WAITS = (ClientDisconnect, asyncio.CancelledError)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -94,10 +96,7 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
             answer = await reader.answer(await request.body())
         except PictureError as error:
             raise HTTPException(422, str(error)) from None
-        except (
-            ClientDisconnect,
-            asyncio.CancelledError,
-        ):  # nobody waits any more, or the server ends
+        except _NOBODY_WAITS:
             return Response(status_code=503)
         return JSONResponse(answer, headers=_HEADERS)
 

@@ -88,16 +88,16 @@ async function readOnce() {
     state(unread(), `Now a digit in the ${other} half`);
     return;
   }
-  const sheet = sheets;
+  const asked = sheets;
   let found;
   try {
     found = await ask();
   } catch (error) {
-    state("failed", error instanceof Refusal ? error.message : UNANSWERED);
-    return;
+    found = { failure: error instanceof Refusal ? error.message : UNANSWERED };
   }
-  if (sheet !== sheets) return;
-  if (found.error === undefined) tell(found);
+  if (asked !== sheets) return;
+  if (found.failure !== undefined) state("failed", found.failure);
+  else if (found.error === undefined) tell(found);
   else state(unread(), `Not read: ${found.error.replace("picture: ", "")}`);
 }
 
