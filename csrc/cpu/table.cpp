@@ -5,8 +5,10 @@
 
 namespace mnist100 {
 
-constinit const Kernels<float> MNIST100_ISA::table = {
-    MNIST100_NAME(MNIST100_ISA),
+using namespace MNIST100_ISA;
+
+constinit const Kernels<float> MNIST100_TABLE::table = {
+    MNIST100_NAME(MNIST100_TABLE),
     gemm,
     im2col,
     col2im,
