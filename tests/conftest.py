@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,40 +13,55 @@ import torch
 from mnist100 import _core
 from mnist100.modelfile import save_model
 from model_files import trained
-from support import browser, isa
+from support import isa
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which programs of theirs would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its pool of threads would compete with the kernels' own.
 torch.set_num_threads(1)
 
 TENSOR_CORES = ("cuda_tf32", "cuda_bf16")  # they round what they multiply
 
-EXACT_VARIANTS = [name for name in _core.supported_isas() if name != "reference"]
+EXACT_VARIANTS = [name for name in _core.isas() if name != "reference"]
 VARIANTS = [name for name in EXACT_VARIANTS if name not in TENSOR_CORES]
 
-# Training on a GPU: where there is one, or one is emulated.
-collect_ignore = (
-    []
-    if "cuda" in VARIANTS
-    else ["test_device.py", "test_device_arrays.py", "test_tensor_cores.py"]
+
+# Emulated on a CPU these take seconds each; they are large for the caches of CPUs, and on a GPU repeat what smaller
+# shapes do. `.ci/run` leaves them to `.ci/full`.
+_LARGE = (
+    "Gemm(m=16400, n=3, k=256)",
+    "Gemm(m=26, n=16400, k=257)",
+    "Dense(n=300, inputs=1100, outputs=130)",
 )
-# The page needs a browser to be tried in.
-if not (browser() and importlib.util.find_spec("playwright")):
-    collect_ignore.append("test_page.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what only `.ci/full` runs."""
+    for item in items:
+        if "[cuda" in item.name and any(shape in item.name for shape in _LARGE):
+            item.add_marker("full")
+
+
+@contextmanager
+def _in_use(name: str) -> Iterator[str]:
+    if name not in _core.supported_isas():
+        pytest.skip(f"this machine cannot run {name}")
+    with isa(name):
+        yield name
 
 
 @pytest.fixture(params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every instruction set that this CPU can run, in use while the test runs."""
-    name: str = request.param
-    with isa(name):
+    """Every instruction set that is built, in use while the test runs; skipped where this CPU lacks it."""
+    with _in_use(request.param) as name:
         yield name
 
 
 @pytest.fixture(params=EXACT_VARIANTS)
 def exact_variant(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every variant, and tensor cores: for small whole numbers, which they need not round."""
-    name: str = request.param
-    with isa(name):
+    with _in_use(request.param) as name:
         yield name
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 
 from mnist100 import _core
@@ -20,6 +22,9 @@ from mnist100 import _core
 Array: TypeAlias = npt.NDArray[Any]
 P = ParamSpec("P")
 R = TypeVar("R")
+
+PATIENCE = 120.0
+"""Seconds that a test waits for what must come: only what hangs takes so long, on however busy a machine."""
 
 EPS = float(np.finfo(np.float32).eps)
 
@@ -38,10 +43,24 @@ def whole(*shape: int, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Arra
     return np.random.default_rng([seed, *shape]).integers(-3, 4, shape).astype(dtype)
 
 
+def skip_without_gpu() -> None:
+    """Skip a module that trains on a GPU where there is none, nor an emulated one."""
+    if "cuda" not in _core.supported_isas():
+        pytest.skip("needs a GPU, or its emulation", allow_module_level=True)
+
+
 def browser() -> str | None:
     """Where a Chromium is that can be driven, if there is one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
+
+
+def until(holds: Callable[[], bool], pause: Callable[[float], object] = time.sleep) -> None:
+    """Wait for something to hold; `pause` passes the seconds between two looks."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "waited in vain"
+        pause(0.02)
 
 
 @contextmanager
@@ -123,7 +142,7 @@ def gradients(y: torch.Tensor, dy: Array, inputs: Sequence[torch.Tensor]) -> lis
 
 
 def run_python(
-    code: str, *options: str, cwd: Path | None = None, timeout: float = 60, **environment: str
+    code: str, *options: str, cwd: Path | None = None, timeout: float = PATIENCE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """A fresh interpreter that runs `code`; warnings are errors there too."""
     return subprocess.run(

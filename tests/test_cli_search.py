@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tomllib
@@ -20,12 +19,14 @@ import pytest
 from rich.console import Console
 
 import mnist100
+from commands import signalled
 from mnist100.cli import inputs, main
 from mnist100.cli.search_display import SearchDisplay
 from mnist100.data import Source, load_source
 from mnist100.search import Point, TrialResult, TrialStep, folder
 from mnist100.training import EpochRecord, StepReport, load_recipe, read_history, run_folder
 from runs import easy_splits, write_idx
+from support import PATIENCE
 
 QUICK = ("--model", "mlp", "--epochs", "2", "--batch-size", "64")
 RANGES = ("--trials", "5", "--lr-min", "1e-4", "--lr-max", "3e-2", "--prune")
@@ -55,19 +56,7 @@ def arguments(data: Path, out: Path) -> list[str]:
 
 def finished(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "mnist100", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def stopped(*words: object, at: str) -> tuple[int, str]:
-    """Start a command, send it SIGINT when a line begins with `at`; return its exit code and stderr."""
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "mnist100", *map(str, words)]
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert any(line.startswith(at) for line in process.stdout)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def names(folder: Path) -> list[str]:
@@ -114,7 +103,7 @@ def test_a_stopped_search_goes_on_by_the_same_command(
 ) -> None:
     out = tmp_path / "a search"
     words = ["random-search", *arguments(data, out)]
-    code, errors = stopped(*words, at="trial 2/5")
+    code, errors = signalled(*words, at="trial 2/5")
     assert code == 130
     done = len(rows(out))
     again = shlex.join(["mnist100", *words])
@@ -195,7 +184,7 @@ def test_a_stopped_final_training_goes_on(
 ) -> None:
     out, whole = tmp_path / "run", tmp_path / "whole"
     words = ["auto-train", *arguments(data, out), "--trials", "1", "--final-epochs", "6"]
-    code, errors = stopped(*words, at="epoch 1/6")
+    code, errors = signalled(*words, at="epoch 1/6")
     assert code == 130
     assert errors.endswith(f"go on with: mnist100 train --resume --out {out}\n")
     assert main.main(words) == 0
@@ -431,7 +420,7 @@ def test_a_disk_that_is_full(
         [sys.executable, "-c", script, *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert result.returncode == 1

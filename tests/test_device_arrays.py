@@ -14,9 +14,11 @@ from mnist100.data import Splits
 from mnist100.device import DeviceArray, DeviceNet, asarray
 from mnist100.training.device import DeviceInputs, DeviceTrainer
 from mnist100.training.tally import Tally
-from support import assert_same, draws
+from support import assert_same, draws, skip_without_gpu
 from test_device import recipe_of
 from test_training import make_digits
+
+skip_without_gpu()
 
 PLACE = "cuda" if _core.dlpack_device()[0] == 2 else "cpu"  # where an emulated GPU keeps its arrays
 

@@ -70,7 +70,8 @@ def test_cross_entropy(variant: str, shape: Logits, scale: float, dtype: type) -
 # In a row (0, x) the sum is 1 below x = -17, so that softmax is exp(x) itself; above, a quotient has it.
 # FLT_MIN is exp(-87.34); what lies below may be 0.
 def test_the_exponential_is_good_to_two_ulp(variant: str) -> None:
-    x = np.linspace(-87.33, 0, 300_001, dtype=np.float32)
+    points = 10_001 if variant.startswith("cuda") else 300_001  # emulated, it takes seconds
+    x = np.linspace(-87.33, 0, points, dtype=np.float32)
     p = F.softmax(np.stack([np.zeros_like(x), x], axis=1)).astype(np.float64)
     expected = np.exp(x.astype(np.float64))
     ulp = np.spacing(expected.astype(np.float32))

@@ -109,8 +109,12 @@ def test_one_argmax_outside_the_plane(
     variant: str, window: tuple[int, ...], dtype: type, place: int, bad: int
 ) -> None:
     """Found by the kernel itself, which must not have written there."""
-    dy: Array = np.zeros((1, 40_000, 2, 2), dtype)
+    fewer = (
+        10 if variant.startswith("cuda") else 1
+    )  # no chunks there, and emulated it takes seconds
+    planes = 40_000 // fewer
+    dy: Array = np.zeros((1, planes, 2, 2), dtype)
     argmax = np.zeros(dy.shape, np.int32)
-    argmax.flat[place] = bad
+    argmax.flat[place // fewer] = bad
     with pytest.raises(ValueError, match=f"^argmax: got the index {bad}, wants 0 to 15: places"):
-        F.max_pool2d_backward(dy, argmax, (1, 40_000, 4, 4), *window)
+        F.max_pool2d_backward(dy, argmax, (1, planes, 4, 4), *window)

@@ -13,12 +13,12 @@ import onnxruntime
 import pytest
 
 import mnist100
+from commands import assert_one_line, mnist
 from mnist100 import export, layers, models
 from mnist100.cli.main import main
 from mnist100.data import Normalisation
 from mnist100.layers import Layer
 from mnist100.models import Model
-from test_cli import assert_one_line, mnist
 from test_export import a_model
 
 Array = Any

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import time
+import base64
+import io
+import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+from PIL import Image
 
 import mnist100
 from mnist100.reading import read
-from support import browser
+from support import PATIENCE, browser
+from support import until as holds_at_last
 from test_serve import serving
 
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+if not browser():
+    pytest.skip("needs a Chromium", allow_module_level=True)
+
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
+
+MILLISECONDS = 1000 * PATIENCE
+expect.set_options(timeout=MILLISECONDS)
+# Counts what the page has handled: a browser says that it has sent an event on, not that a page has seen it.
+HANDLED = """
+    window.handled = { pointerup: 0, keyup: 0, click: 0 };
+    for (const kind of Object.keys(handled)) addEventListener(kind, () => (handled[kind] += 1));
+"""
 FLAGS = (
     "--no-sandbox",  # Chromium refuses root otherwise
     "--disable-gpu",
@@ -29,7 +46,7 @@ RIGHT: tuple[Stroke, ...] = ([(0.62, 0.3), (0.70, 0.18), (0.80, 0.3), (0.6, 0.8)
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=browser(), args=FLAGS)
+        opened = driver.chromium.launch(executable_path=browser(), args=FLAGS, timeout=MILLISECONDS)
         yield opened
         opened.close()
 
@@ -40,48 +57,80 @@ def address(_saved_once: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
+@contextmanager
+def opened_page(chromium: Browser, address: str) -> Iterator[tuple[Page, list[str]]]:
+    """The page, and what its scripts write to the console or fail with."""
+    with chromium.new_context(viewport={"width": 760, "height": 900}) as context:
+        context.set_default_timeout(MILLISECONDS)
+        context.add_init_script(HANDLED)
+        page = context.new_page()
+        written: list[str] = []
+        page.on("console", lambda message: written.append(message.text))
+        page.on("pageerror", lambda error: written.append(str(error)))
+        page.goto(address)
+        yield page, written
+
+
 @pytest.fixture
 def page(chromium: Browser, address: str) -> Iterator[Page]:
-    """The page, whose scripts may not fail nor ask for what it forbids."""
-    context = chromium.new_context(viewport={"width": 760, "height": 900})
-    opened = context.new_page()
-    faults: list[str] = []
-    opened.on(
-        "console", lambda message: faults.append(message.text) if message.type == "error" else None
-    )
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.goto(address)
-    yield opened
-    context.close()
-    assert faults == []
+    """The page; nothing that a test does there may write to the console."""
+    with opened_page(chromium, address) as (opened, written):
+        yield opened
+        assert written == []
+
+
+@contextmanager
+def handled(page: Page, kind: str, times: int = 1) -> Iterator[None]:
+    """After the block the page has handled that many more events of a kind."""
+
+    def count() -> int:
+        found: int = page.evaluate(f"handled.{kind}")
+        return found
+
+    before = count()
+    yield
+    until(page, lambda: count() == before + times)
 
 
 def draw(page: Page, *strokes: Stroke) -> None:
     box = page.locator("#canvas").bounding_box()
     assert box is not None
-    for stroke in strokes:
-        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
-        page.mouse.move(*places[0])
-        page.mouse.down()
-        for place in places[1:]:
-            page.mouse.move(*place, steps=6)
-        page.mouse.up()
+    with handled(page, "pointerup", len(strokes)):
+        for stroke in strokes:
+            places = [
+                (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke
+            ]
+            page.mouse.move(*places[0])
+            page.mouse.down()
+            for place in places[1:]:
+                page.mouse.move(*place, steps=6)
+            page.mouse.up()
+
+
+def press(page: Page, key: str) -> None:
+    with handled(page, "keyup", 1 + key.count("+")):
+        page.keyboard.press(key)
+
+
+def click(page: Page, name: str) -> None:
+    with handled(page, "click"):
+        page.get_by_role("button", name=name).click()
 
 
 def message(page: Page) -> Locator:
     return page.locator("#message")
 
 
+def pixels_of(page: Page, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """What a canvas shows: uint8 (height, width, 4)."""
+    url: str = page.evaluate(f"document.getElementById('{name}').toDataURL()")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGBA"))
+
+
 def ink(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """The drawing: 0 where there is none, 1 under the pen."""
-    values, width = page.evaluate(
-        """() => {
-            const { width, height } = document.getElementById("canvas");
-            const data = document.getElementById("canvas").getContext("2d").getImageData(0, 0, width, height).data;
-            return [[...data].filter((_, i) => i % 4 == 3), width];
-        }"""
-    )
-    return np.array(values).reshape(-1, width) / 255
+    return pixels_of(page, "canvas")[..., 3] / 255
 
 
 def darkness(page: Page) -> float:
@@ -91,30 +140,13 @@ def darkness(page: Page) -> float:
 
 def lightest(page: Page) -> int:
     """The lightest shade of the drawing."""
-    found: int = page.evaluate(
-        """() => {
-            const { width, height } = document.getElementById("canvas");
-            const pixels = document.getElementById("canvas").getContext("2d").getImageData(0, 0, width, height).data;
-            return pixels.reduce((most, value, i) => i % 4 != 3 && pixels[i | 3] == 255 ? Math.max(most, value) : most, 0);
-        }"""
-    )
-    return found
+    pixels = pixels_of(page, "canvas")
+    return int(pixels[pixels[..., 3] == 255, :3].max(initial=0))
 
 
 def until(page: Page, holds: Callable[[], bool]) -> None:
-    """Wait for something for ten seconds; the page's rules forbid Playwright's own way."""
-    end = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < end
-        page.wait_for_timeout(20)
-
-
-def seen(page: Page) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """The pixels that the page says the network saw."""
-    values = page.evaluate(
-        """() => [...document.getElementById("seen").getContext("2d").getImageData(0, 0, 56, 28).data]"""
-    )
-    return np.array(values, np.uint8).reshape(28, 56, 4)[..., 0]
+    """Wait for something; the page's rules forbid Playwright's own way."""
+    holds_at_last(holds, lambda seconds: page.wait_for_timeout(1000 * seconds))
 
 
 def test_a_number_is_read_as_the_model_reads_it(page: Page, saved: Path) -> None:
@@ -122,7 +154,7 @@ def test_a_number_is_read_as_the_model_reads_it(page: Page, saved: Path) -> None
     draw(page, *LEFT, *RIGHT)
     expect(message(page)).to_contain_text("Read as")
     expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
-    pixels = seen(page)
+    pixels = pixels_of(page, "seen")[..., 0]
     assert pixels[:, :28].max() > 200
     assert pixels[:, 28:].max() > 200
     (reading,) = read(mnist100.load_model(saved), [pixels])
@@ -151,22 +183,22 @@ def test_undo_and_clear_by_button_and_by_key(page: Page) -> None:
     expect(clear).to_be_disabled()
     draw(page, *LEFT)
     both = darkness(page)
-    undo.click()
+    click(page, "Undo")
     one = darkness(page)
     assert 0 < one < both
-    page.keyboard.press("Control+z")
+    press(page, "Control+z")
     assert darkness(page) == 0
     expect(undo).to_be_disabled()
     expect(page.locator("#hint")).to_be_visible()
     draw(page, *LEFT, *RIGHT)
     expect(message(page)).to_contain_text("Read as")
-    clear.click()
+    click(page, "Clear")
     assert darkness(page) == 0
     expect(message(page)).to_have_text("")
     expect(page.locator(".reading")).to_be_hidden()
     draw(page, *LEFT)
     expect(page.locator("#hint")).to_be_hidden()
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     assert darkness(page) == 0
 
 
@@ -181,9 +213,10 @@ def test_a_stroke_goes_on_whatever_is_clicked_meanwhile(page: Page) -> None:
         page.evaluate(f"document.getElementById('{name}').click()")
         page.keyboard.press("Escape")
         page.mouse.move(box["x"] + 90, box["y"] + 90)
-    page.mouse.up()
+    with handled(page, "pointerup"):
+        page.mouse.up()
     assert darkness(page) > before
-    page.get_by_role("button", name="Undo").click()
+    click(page, "Undo")
     assert darkness(page) == pytest.approx(before)
 
 
@@ -206,7 +239,7 @@ def test_an_answer_about_what_was_cleared_is_not_shown(page: Page) -> None:
     page.route("**/read", lambda route: held.append(route))
     draw(page, *LEFT, *RIGHT)
     until(page, lambda: bool(held))
-    page.keyboard.press("Escape")
+    press(page, "Escape")
     expect(message(page)).to_have_text("")
     draw(page, *LEFT)
     for route in held:
@@ -216,16 +249,35 @@ def test_an_answer_about_what_was_cleared_is_not_shown(page: Page) -> None:
 
 
 def test_an_error_of_the_server_is_told_and_passes(chromium: Browser, address: str) -> None:
-    page = chromium.new_page()
-    page.goto(address)
-    page.route("**/read", lambda route: route.fulfill(status=503, body="busy"))
+    with opened_page(chromium, address) as (page, _):
+        page.route("**/read", lambda route: route.fulfill(status=503, body="busy"))
+        draw(page, *LEFT, *RIGHT)
+        expect(message(page)).to_have_text("The server answers with error 503")
+        expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
+        page.unroute("**/read")
+        draw(page, [(0.26, 0.25), (0.24, 0.85)])
+        expect(message(page)).to_contain_text("Read as")
+
+
+def test_what_is_no_number_is_told(page: Page) -> None:
+    draw(page, *([(x, 0.2), (x, 0.8)] for x in (0.2, 0.5, 0.8)))
+    expect(message(page)).to_have_text(
+        "Not read: got 3 digits, wants two digits with a gap between them"
+    )
+
+
+def test_an_unsure_answer_says_so(page: Page) -> None:
+    reason = "42 is the most probable, but only at 30.0 %"
+    best = {"label": 42, "probability": 0.3}
+    answer = {"state": "unsure", "reason": reason, **best, "topk": [best]}
+    answer["seen"] = np.zeros((28, 56), int).tolist()
+    page.route(
+        "**/read",
+        lambda route: route.fulfill(body=json.dumps(answer), content_type="application/json"),
+    )
     draw(page, *LEFT, *RIGHT)
-    expect(message(page)).to_have_text("The server answers with error 503")
-    expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
-    page.unroute("**/read")
-    draw(page, [(0.26, 0.25), (0.24, 0.85)])
-    expect(message(page)).to_contain_text("Read as")
-    page.close()
+    expect(message(page)).to_have_text(f"Not sure: {reason}")
+    expect(page.locator("#label")).to_have_text("42")
 
 
 def test_a_dot_is_ink(page: Page) -> None:
@@ -251,13 +303,13 @@ def test_the_pen_shows_on_dark_paper_too(page: Page) -> None:
 
 
 def test_a_server_that_is_gone_is_told(chromium: Browser, saved: Path) -> None:
-    with serving(saved) as (process, port, _):
-        page = chromium.new_page()
-        page.goto(f"http://127.0.0.1:{port}/")
+    with (
+        serving(saved) as (process, port, _),
+        opened_page(chromium, f"http://127.0.0.1:{port}/") as (page, _),
+    ):
         draw(page, *LEFT, *RIGHT)
         expect(message(page)).to_contain_text("Read as")
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
         draw(page, *LEFT)
         expect(message(page)).to_contain_text("The server does not answer")
-        page.close()

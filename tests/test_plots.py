@@ -22,6 +22,7 @@ from mnist100.plots import comparison, curves, save_curves, save_figure
 from mnist100.training import EpochRecord
 from mnist100.training.history import write_history
 from runs import easy_digits
+from support import PATIENCE
 
 RECORDS = [
     EpochRecord(1, 1 / 3, 0.1, None, 1e-17, 2.5, 1e6 / 3),
@@ -220,4 +221,4 @@ def test_plotting_needs_no_display(runs: list[Path], tmp_path: Path) -> None:
         f"assert main(['plot', {str(runs[0])!r}, '--out', {str(tmp_path / 'a.png')!r}]) == 0\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=PATIENCE)

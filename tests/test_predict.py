@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import mnist100
+from commands import assert_one_line, mnist
 from mnist100.pictures import pair_image
 from mnist100.reading import Reading, read
 from model_files import trained
-from test_cli import assert_one_line, mnist
 
 
 def sheet(gap: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
@@ -101,6 +101,8 @@ def test_equal_probabilities_come_in_the_order_of_their_labels() -> None:
     reading = Reading(np.zeros((28, 56), np.uint8), chances)
     assert [label for label, _ in reading.most_probable(4)] == [7, 90, 0, 1]
     assert reading.as_dict(1) == {
+        "state": "unsure",
+        "reason": "07 is the most probable, but only at 25.0 %",
         "label": 7,
         "probability": 0.25,
         "topk": [{"label": 7, "probability": 0.25}],

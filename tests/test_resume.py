@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import pytest
 
 import mnist100
+from commands import mnist, signalled
 from mnist100 import evaluation, models
 from mnist100.cli import main
 from mnist100.data import Splits
@@ -483,25 +483,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("data") / "pairs.npz")
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "mnist100", "train", *map(str, arguments)]
-
-
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def run_until_epoch(*arguments: object, number: int) -> tuple[int, str]:
-    """Start a run, send it a signal as soon as an epoch is done; return its exit code and stderr."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command(*arguments), stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None
-        assert any(line.startswith("epoch ") for line in process.stdout)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
+    return mnist("train", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -519,11 +502,13 @@ def test_a_signal_ends_a_run_and_resume_goes_on(
 ) -> None:
     out = tmp_path / "a run"
     arguments = ("--dataset", data, *QUICK, "--out", out, "--threads", 1)
-    assert run_until_epoch(*arguments, number=number) == (
+    assert signalled("train", *arguments, at="epoch ", number=number) == (
         code,
         f"mnist100: interrupted: go on with: mnist100 train --resume --out '{out}'\n",
     )
-    assert 1 <= len(read_history(out / "history.csv")) < 5
+    assert (
+        1 <= len(read_history(out / "history.csv")) < 5
+    )  # the epoch at whose line it was, or one more
     (out / ".last.npz.leftover").touch()  # as a kill leaves it
     result = run("--resume", "--out", out, "--threads", 3)
     assert (result.returncode, result.stderr) == (0, "")

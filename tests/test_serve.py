@@ -11,21 +11,24 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import mnist100
+from commands import assert_one_line, mnist
 from mnist100.demo import server
-from mnist100.reading import read
-from test_cli import assert_one_line, mnist
+from mnist100.models import Model
+from mnist100.pictures import MOST_PIXELS
+from mnist100.reading import SURE, read
+from support import PATIENCE, until
 from test_predict import sheet
 
 
@@ -53,15 +56,24 @@ def port(_saved_once: Path) -> Iterator[int]:
 
 
 def ask(
-    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | Iterable[bytes] | None = None,
+    **headers: str,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     finally:
         connection.close()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def png(picture: Any) -> bytes:
@@ -105,19 +117,57 @@ def test_many_pictures_at_once_are_read_as_one_by_one(port: int) -> None:
         (b"", "not a picture"),
         (b"42", "not a picture"),
         (png(sheet(20))[:200], "damaged picture"),
-        (png(np.full((9, 9), 5, np.uint8)), "got no ink, wants two digits"),
     ],
 )
 def test_what_cannot_be_read_is_told(port: int, body: bytes, words: str) -> None:
-    status, _, answer = ask(port, "POST", "/read", body)
-    assert status == 422
-    assert words in json.loads(answer)["error"]
+    assert words in error_of(ask(port, "POST", "/read", body), 422)
+
+
+@pytest.mark.parametrize(
+    ("picture", "state", "words"),
+    [
+        (np.full((9, 9), 5, np.uint8), "no number", "got no ink, wants two digits"),
+        (np.zeros((280, 560), np.uint8), "no number", "got no ink, wants two digits"),
+        (sheet(20)[:, :200], "incomplete", "got ink in one piece, wants two digits"),
+        (np.eye(28, 56, dtype=np.uint8) * 255, "incomplete", "got ink in one half"),
+        (np.tile(sheet(20)[:, 60:140], (1, 3)), "no number", "got 3 digits, wants two digits"),
+        (np.pad(np.zeros((90, 190), np.uint8), 5, constant_values=255), "no number", "more ink"),
+    ],
+    ids=["paper", "empty", "one digit", "half of 28x56", "three digits", "blot"],
+)
+def test_a_picture_without_a_number_yet_is_an_answer_too(
+    port: int, picture: Any, state: str, words: str
+) -> None:
+    status, headers, body = ask(port, "POST", "/read", png(picture))
+    assert (status, headers["content-type"]) == (200, "application/json")
+    found = json.loads(body)
+    assert set(found) == {"state", "reason"}
+    assert found["state"] == state
+    assert words in found["reason"]
+
+
+def error_of(found: tuple[int, http.client.HTTPMessage, bytes], status: int) -> str:
+    """The error that an answer tells, as JSON, with the status that it should have."""
+    assert (found[0], found[1]["content-type"]) == (status, "application/json")
+    value = json.loads(found[2])
+    assert list(value) == ["error"]
+    return str(value["error"])
+
+
+def test_what_is_too_large_is_told(port: int) -> None:
+    wants = f"wants at most {server.MOST_BYTES:,} bytes"
+    assert wants in error_of(ask(port, "POST", "/read", bytes(server.MOST_BYTES + 1)), 413)
+    chunks = (bytes(1 << 20) for _ in range(1 + (server.MOST_BYTES >> 20)))  # of unknown length
+    assert wants in error_of(ask(port, "POST", "/read", chunks), 413)
+    large = png(np.zeros((1, MOST_PIXELS + 1), np.uint8))
+    assert f"wants at most {MOST_PIXELS:,} pixels" in error_of(
+        ask(port, "POST", "/read", large), 413
+    )
 
 
 def test_what_is_wrong_with_a_request_is_told(port: int) -> None:
-    assert ask(port, "POST", "/read", bytes(server.MOST_BYTES + 1))[0] == 413
-    assert ask(port, "GET", "/read")[0] == 405
-    assert ask(port, "POST", "/", b"")[0] == 405
+    error_of(ask(port, "GET", "/read"), 405)
+    error_of(ask(port, "POST", "/", b""), 405)
     for path in (
         "/none",
         "/static/none",
@@ -125,7 +175,7 @@ def test_what_is_wrong_with_a_request_is_told(port: int) -> None:
         "/static/../server.py",
         "/static/%2e%2e/server.py",
     ):
-        assert ask(port, "GET", path)[0] == 404, path
+        error_of(ask(port, "GET", path), 404)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +191,9 @@ def test_what_is_wrong_with_a_request_is_told(port: int) -> None:
     ],
 )
 def test_only_this_machines_names_are_answered(port: int, host: str, status: int) -> None:
-    assert ask(port, "GET", "/", Host=host)[0] == status
+    found = ask(port, "GET", "/", Host=host)
+    assert found[0] == status
+    assert status == 200 or error_of(found, 400) == "Invalid host header"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +211,7 @@ def test_the_printed_address_is_answered(host: str, saved: Path) -> None:
         found = re.search("http://([^ ]+)/ ", line)
         assert found
         address = found[1].rsplit(":", 1)[0].strip("[]")
-        connection = http.client.HTTPConnection(address, port, timeout=30)
+        connection = http.client.HTTPConnection(address, port, timeout=PATIENCE)
         for name in (found[1], f"{host}:{port}" if host[:1] != ":" else f"[{host}]:{port}"):
             connection.request("GET", "/", headers={"Host": name})
             response = connection.getresponse()
@@ -168,12 +220,10 @@ def test_the_printed_address_is_answered(host: str, saved: Path) -> None:
         connection.close()
 
 
-def test_what_fails_within_is_told_as_json() -> None:
-    class Broken:
-        def predict_proba(self, _: object) -> None:
-            raise ZeroDivisionError("by design")
-
-    app = server.application(Broken(), ["*"])  # type: ignore[arg-type]
+def answered_by(predict_proba: Callable[[object], Any]) -> tuple[int, dict[str, Any]]:
+    """What the application answers to a picture of two digits, given what the model does, and with which status."""
+    model = SimpleNamespace(predict_proba=predict_proba)
+    app = server.application(cast(Model, model), ["*"])
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -190,10 +240,31 @@ def test_what_fails_within_is_told_as_json() -> None:
         "headers": [(b"host", b"x")],
     }
     scope |= {"query_string": b"", "http_version": "1.1", "scheme": "http", "server": ("x", 80)}
-    with pytest.raises(ZeroDivisionError):
+    with suppress(ZeroDivisionError):  # told, and passed on to the server's log
         asyncio.run(app(scope, receive, send))
-    assert sent[0]["status"] == 500
-    assert json.loads(sent[1]["body"]) == {"error": "ZeroDivisionError: by design"}
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_what_fails_within_is_told_as_json() -> None:
+    def broken(_: object) -> NoReturn:
+        raise ZeroDivisionError("by design")
+
+    assert answered_by(broken) == (500, {"error": "ZeroDivisionError: by design"})
+
+
+@pytest.mark.parametrize(
+    ("probability", "state"),
+    [(SURE, "number"), (np.nextafter(np.float32(SURE), np.float32(0)), "unsure")],
+)
+def test_a_number_is_more_probable_than_all_others_together(probability: float, state: str) -> None:
+    chances = np.full((1, 100), (1 - probability) / 99, np.float32)
+    chances[0, 7] = probability
+    status, found = answered_by(lambda _: chances)
+    assert (status, found["state"], found["label"]) == (200, state, 7)
+    reason = "07 is the most probable, but only at 50.0 %"
+    assert found["reason"] == ("" if state == "number" else reason)
+    assert len(found["topk"]) == 5
+    assert np.shape(found["seen"]) == (28, 56)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +274,7 @@ def test_a_signal_ends_it(number: signal.Signals, code: int, saved: Path) -> Non
     with serving(saved) as (process, port, _):
         assert ask(port, "GET", "/")[0] == 200
         process.send_signal(number)
-        out, error = process.communicate(timeout=30)
+        out, error = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out) == (code, "")
         assert error == "mnist100: interrupted: the page is closed\n"
 
@@ -213,10 +284,11 @@ def test_an_unfinished_request_does_not_keep_it(signals: int, saved: Path) -> No
     with serving(saved) as (process, port, _), socket.create_connection(("127.0.0.1", port)) as one:
         one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
         assert ask(port, "GET", "/")[0] == 200
-        for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        until(lambda: not listens(port))  # the first signal has arrived
+        for _ in range(signals - 1):
             process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=PATIENCE)
         assert (process.returncode, error) == (130, "mnist100: interrupted: the page is closed\n")
 
 
@@ -226,7 +298,7 @@ def test_a_client_that_gives_up_leaves_no_trace(saved: Path) -> None:
             one.sendall(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1")
         assert ask(port, "GET", "/")[0] == 200
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30) == (
+        assert process.communicate(timeout=PATIENCE) == (
             "",
             "mnist100: interrupted: the page is closed\n",
         )

@@ -15,9 +15,11 @@ from mnist100._checks import Array
 from mnist100.data import Splits
 from mnist100.training import fit
 from mnist100.training.backends import Cuda, Native
-from support import assert_same, assert_sum_close, draws, isa, oracle
+from support import assert_same, assert_sum_close, draws, isa, oracle, skip_without_gpu
 from test_device import recipe_of
 from test_training import make_digits
+
+skip_without_gpu()
 
 
 def rounded(x: Array, variant: str) -> Array:
@@ -54,7 +56,7 @@ def test_values_at_the_ends_of_the_range(variant: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-@pytest.mark.parametrize("architecture", ["cnn", "siamese"])
+@pytest.mark.parametrize("architecture", ["cnn", pytest.param("siamese", marks=pytest.mark.full)])
 def test_a_run_comes_near_to_the_cpus(architecture: str, precision: str) -> None:
     splits = Splits(make_digits(60, 1), make_digits(40, 2), make_digits(10, 3))
     recipe = recipe_of(architecture, epochs=2, learning_rate=1e-3)

@@ -25,6 +25,10 @@ class PartingError(ValueError):
     """Ink that is not two digits; the message says what it is."""
 
 
+class OnePieceError(PartingError):
+    """Ink in one piece, not to be cut into two digits: one digit, as far as can be told."""
+
+
 @dataclass(frozen=True)
 class _Part:
     """Pieces of ink: their numbers, and the rows and columns that they lie in."""
@@ -116,10 +120,10 @@ def _cut(ink: npt.NDArray[np.bool_], whole: _Part) -> int:
     columns = np.arange(max(int(middle - reach), whole.start + 1), int(middle + reach) + 1)
     solid = np.mean(ink[whole.top : whole.bottom, whole.start : whole.stop]) > _SOLID
     if width < 2 or solid:
-        raise PartingError("got ink in one piece")
+        raise OnePieceError("got ink in one piece")
     near = ink[:, columns]
     strokes = np.count_nonzero(np.diff(near.astype(np.int8), axis=0, prepend=0) > 0, axis=0)
     order = np.lexsort((np.abs(columns - middle), near.sum(axis=0), strokes))
     if width <= (_JOINT if strokes[order[0]] == 1 else _TWO) * whole.height:
-        raise PartingError("got ink in one piece")
+        raise OnePieceError("got ink in one piece")
     return int(columns[order[0]])

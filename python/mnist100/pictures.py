@@ -12,7 +12,7 @@ import os
 import warnings
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from mnist100 import _checks as check
 from mnist100.data.digits8x8 import centre
-from mnist100.parting import PartingError, part
+from mnist100.parting import OnePieceError, PartingError, part
 
 Grey = npt.NDArray[np.uint8]
 Real = npt.NDArray[np.float32]
@@ -51,8 +51,32 @@ _TURNS = {
 }
 
 
+NoNumber: TypeAlias = Literal["incomplete", "no number"]
+
+
 class PictureError(ValueError):
     """A picture that cannot be read, or in which there are no two digits."""
+
+
+class PictureTooLargeError(PictureError):
+    """A picture of more than `MOST_PIXELS`."""
+
+
+class NoNumberError(PictureError):
+    """A picture like any other, but without a number of two digits.
+
+    Parameters
+    ----------
+    reason
+        What was found instead, and what is wanted.
+    state
+        "incomplete" if there is one digit so far, "no number" if there is none or what there is are not two digits.
+    """
+
+    def __init__(self, reason: str, state: NoNumber) -> None:
+        super().__init__(f"picture: {reason}")
+        self.reason = reason
+        self.state = state
 
 
 def read_picture(source: str | os.PathLike[str] | bytes) -> Grey:
@@ -66,7 +90,7 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Grey:
     Raises
     ------
     PictureError
-        If it is no such picture, damaged, or has more than `MOST_PIXELS`.
+        If it is no such picture or damaged; `PictureTooLargeError` if it has more than `MOST_PIXELS`.
     OSError
         If the file cannot be read.
     """
@@ -82,7 +106,7 @@ def read_picture(source: str | os.PathLike[str] | bytes) -> Grey:
                 raise Image.DecompressionBombError
             return _grey(_upright(image))
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise PictureError(f"{name}: wants at most {MOST_PIXELS:,} pixels") from None
+        raise PictureTooLargeError(f"{name}: wants at most {MOST_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise PictureError(f"{name}: not a picture ({', '.join(FORMATS)})") from None
     except MemoryError:
@@ -96,8 +120,8 @@ def read_pair(path: str | os.PathLike[str]) -> Grey:
     picture = read_picture(path)
     try:
         return pair_image(picture)
-    except PictureError as error:
-        raise PictureError(f"{os.fspath(path)}: {str(error).removeprefix('picture: ')}") from None
+    except NoNumberError as error:
+        raise PictureError(f"{os.fspath(path)}: {error.reason}") from None
 
 
 def pair_image(picture: Grey) -> Grey:
@@ -112,7 +136,7 @@ def pair_image(picture: Grey) -> Grey:
 
     Raises
     ------
-    PictureError
+    NoNumberError
         If there are not two digits.
     TypeError, ValueError
         If `picture` is no such array.
@@ -123,16 +147,21 @@ def pair_image(picture: Grey) -> Grey:
     if picture.ndim != 2 or not picture.size:
         raise check.fail("picture", check.describe(picture), wants)
     if np.ptp(picture) < _CONTRAST:
-        raise PictureError("picture: got no ink, wants two digits")
+        raise NoNumberError("got no ink, wants two digits", "no number")
     if picture.shape == _SIZE:
+        if any(np.ptp(half) < _CONTRAST for half in np.split(picture, 2, axis=1)):
+            raise NoNumberError("got ink in one half, wants two digits", "incomplete")
         return picture if _background(picture) < 128 else 255 - picture
     ink = _ink_of(_resized(picture))
     if np.mean(ink > 0.5) > _MOST_INK:
-        raise PictureError("picture: got more ink than paper, wants two digits on plain paper")
+        reason = "got more ink than paper, wants two digits on plain paper"
+        raise NoNumberError(reason, "no number")
     try:
         halves = part(ink)
     except PartingError as error:
-        raise PictureError(f"picture: {error}, wants two digits with a gap between them") from None
+        state: NoNumber = "incomplete" if isinstance(error, OnePieceError) else "no number"
+        reason = f"{error}, wants two digits with a gap between them"
+        raise NoNumberError(reason, state) from None
     return np.concatenate([_drawn(half) for half in halves], axis=1)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
@@ -17,9 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mnist100.models import Model
-from mnist100.pictures import PictureError, read_picture
+from mnist100.pictures import NoNumberError, PictureError, PictureTooLargeError, read_picture
 from mnist100.reading import read
 
 STATIC = Path(__file__).with_name("static")
@@ -28,6 +30,8 @@ MOST_BYTES = 10 << 20
 TOPK = 5
 """Numbers in an answer."""
 
+# What Starlette says of a body that is too large, and what to do about it.
+_PLAINER = {"Content Too Large": f"picture: wants at most {MOST_BYTES:,} bytes"}
 # The client has gone, or the server ends.
 _NOBODY_WAITS = (ClientDisconnect, asyncio.CancelledError)
 _HEADERS = {
@@ -54,26 +58,40 @@ class Reader:
         self._thread = ThreadPoolExecutor(1, "reader")
 
     async def answer(self, data: bytes) -> dict[str, Any]:
-        """Read a picture, the bytes of its file.
+        """Return what `application` says of a picture, the bytes of its file.
 
         Raises
         ------
         PictureError
-            If it is none, or does not show two digits.
+            If it is none.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, data)
 
     def _answer(self, data: bytes) -> dict[str, Any]:
-        (reading,) = read(self._model, [read_picture(data)])
+        picture = read_picture(data)
+        try:
+            (reading,) = read(self._model, [picture])
+        except NoNumberError as error:
+            return {"state": error.state, "reason": error.reason}
         return {**reading.as_dict(TOPK), "seen": reading.seen.tolist()}
 
 
 def application(model: Model, hosts: Sequence[str]) -> Starlette:
     """Return the application.
 
-    ``GET /`` is the page. ``POST /read`` takes a picture, the bytes of a PNG, JPEG, WebP, BMP or GIF file, and answers with
-    JSON: ``label``, ``probability``, ``topk`` (a list of such pairs) and ``seen``, the 28×56 pixels that the network
-    was shown; or with ``error`` and status 422 (no picture, no two digits). More than `MOST_BYTES` is refused with 413.
+    ``GET /`` is the page. ``POST /read`` takes a picture, the bytes of a PNG, JPEG, WebP, BMP or GIF file. Any picture is
+    answered with status 200 and JSON: ``state``, one of
+
+    - ``"number"``: read, one number being more probable than all others together;
+    - ``"unsure"``: two digits, but no number is that probable;
+    - ``"incomplete"``: one digit so far;
+    - ``"no number"``: an empty sheet, or what is no two digits;
+
+    and ``reason``, which says why it is not "number" and is empty if it is. The first two states come with ``label``,
+    ``probability``, ``topk`` (a list of such pairs) and ``seen``, the 28×56 pixels that the network was shown.
+
+    Everything else is answered with JSON too, an ``error``: with status 422 what is no picture or damaged, 413 what has more
+    than `MOST_BYTES` or `mnist100.pictures.MOST_PIXELS`.
 
     Parameters
     ----------
@@ -95,7 +113,8 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
         try:
             answer = await reader.answer(await request.body())
         except PictureError as error:
-            raise HTTPException(422, str(error)) from None
+            status = 413 if isinstance(error, PictureTooLargeError) else 422
+            raise HTTPException(status, str(error)) from None
         except _NOBODY_WAITS:
             return Response(status_code=503)
         return JSONResponse(answer, headers=_HEADERS)
@@ -107,6 +126,7 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
             Mount("/static", _Files(directory=STATIC)),
         ],
         middleware=[
+            Middleware(_ErrorsAsJson),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
             Middleware(RequestBodyLimitMiddleware, max_body_size=MOST_BYTES),
         ],
@@ -123,12 +143,41 @@ class _Files(StaticFiles):
         return response
 
 
+class _ErrorsAsJson:
+    """What the middleware below refuses in plain text, told as JSON like every other error."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 0  # of an answer in plain text whose beginning is held back
+
+        async def send_json(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start" and _is_plain_error(message):
+                status = message["status"]
+            elif status:
+                await _error(status, message["body"].decode())(scope, receive, send)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, send_json)
+
+
+def _is_plain_error(message: Message) -> bool:
+    kind = Headers(raw=message["headers"]).get("content-type", "")
+    return message["status"] >= 400 and kind.startswith("text/plain")
+
+
+def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    error = {"error": _PLAINER.get(text, text)}
+    return JSONResponse(error, status_code=status, headers={**_HEADERS, **(headers or {})})
+
+
 async def _told(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = {**_HEADERS, **(error.headers or {})}
-    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=headers)
+    return _error(error.status_code, error.detail, error.headers)
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    text = f"{type(error).__name__}: {error}"
-    return JSONResponse({"error": text}, status_code=500, headers=_HEADERS)
+    return _error(500, f"{type(error).__name__}: {error}")

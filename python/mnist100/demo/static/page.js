@@ -4,7 +4,6 @@
 const PEN = 0.04;
 const SENT = { width: 560, height: 280 };
 
-const UNREADABLE = 422; // the status of a picture without two digits; its error says why
 const UNANSWERED = "The server does not answer. Is mnist100 serve still running?";
 
 class Refusal extends Error {}
@@ -35,6 +34,10 @@ function trace(context, width, colour) {
   context.lineCap = context.lineJoin = "round";
   for (const points of strokes) {
     const [first, ...rest] = points.map(([x, y]) => [x * width, y * width]);
+    // A dot, which a line of no length is not in every browser.
+    context.beginPath();
+    context.arc(...first, context.lineWidth / 2, 0, 2 * Math.PI);
+    context.fill();
     context.beginPath();
     context.moveTo(...first);
     // Through the middles between points, bent towards them: no corners where a hand made none.
@@ -97,8 +100,8 @@ async function readOnce() {
   }
   if (asked !== sheets) return;
   if (found.failure !== undefined) state("failed", found.failure);
-  else if (found.error === undefined) tell(found);
-  else state(unread(), `Not read: ${found.error.replace("picture: ", "")}`);
+  else if (found.label !== undefined) tell(found);
+  else state(unread(), `Not read: ${found.reason}`);
 }
 
 async function ask() {
@@ -113,9 +116,7 @@ async function ask() {
     headers: { "Content-Type": "image/png" },
     body: Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)),
   });
-  if (!response.ok && response.status !== UNREADABLE) {
-    throw new Refusal(`The server answers with error ${response.status}`);
-  }
+  if (!response.ok) throw new Refusal(`The server answers with error ${response.status}`);
   return response.json();
 }
 
@@ -135,7 +136,7 @@ function state(name, text) {
 
 function tell(found) {
   const [best] = found.topk;
-  state("read", `Read as ${digits(best.label)}`);
+  state("read", found.state === "number" ? `Read as ${digits(best.label)}` : `Not sure: ${found.reason}`);
   label.textContent = digits(best.label);
   certainty.textContent = `${percent(best.probability)} sure`;
   const pixels = new ImageData(56, 28);
