@@ -380,6 +380,7 @@ def test_a_run_is_no_place_for_a_search(tmp_path: Path) -> None:
         ("://", "Could not parse"),
         (__file__, "file is not a database"),
     ],
+    ids=["no folder", "no plugin", "no URL", "no database"],
 )
 def test_a_storage_that_cannot_be_opened(storage: str, reason: str) -> None:
     with pytest.raises(StudyError, match=rf"storage: got .*, which cannot be opened: .*{reason}"):
