@@ -90,7 +90,7 @@ def application(model: Model, hosts: Sequence[str]) -> Starlette:
     and ``reason``, which says why it is not "number" and is empty if it is. The first two states come with ``label``,
     ``probability``, ``topk`` (a list of such pairs) and ``seen``, the 28×56 pixels that the network was shown.
 
-    Everything else is answered with JSON too, an ``error``: with status 422 what is no picture or damaged, 413 what has more
+    What this application refuses is answered with JSON too, an ``error``: with status 422 what is no picture or damaged, 413 what has more
     than `MOST_BYTES` or `mnist100.pictures.MOST_PIXELS`.
 
     Parameters
