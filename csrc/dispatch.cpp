@@ -169,6 +169,8 @@ bool has_openmp() {
 #endif
 }
 
+const char* optimisation_flags() { return MNIST100_FLAGS; }
+
 const char* compiler() {
 #if defined(__clang__)
   return "clang " __clang_version__;

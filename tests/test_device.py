@@ -30,7 +30,7 @@ skip_without_gpu()
 # without augmentation.
 CHANGES: dict[str, Any] = {
     "epochs": 3,
-    "batch_size": 48,
+    "batch_size": 24,
     "learning_rate": 2e-3,
     "final_div_factor": 10.0,
     "reg_lambda": 0.05,
@@ -51,7 +51,7 @@ STEP = CHANGES["learning_rate"]
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    return Splits(make_digits(60, 1), make_digits(40, 2), make_digits(10, 3))
+    return Splits(make_digits(30, 1), make_digits(20, 2), make_digits(10, 3))
 
 
 def recipe_of(architecture: str, **changes: Any) -> Recipe:
@@ -224,7 +224,7 @@ def test_the_engine_refuses_what_it_has_not(splits: Splits) -> None:
     with pytest.raises(ValueError, match="a step has no rate"):
         engine.train_epoch(9, 0, 1000, 0.0, True)
     with pytest.raises(ValueError, match="rows that there are not"):
-        engine.statistics(0, 59, 2)
+        engine.statistics(0, 29, 2)
     with pytest.raises(IndexError):
         engine.count_correct(9)
     with pytest.raises(ValueError, match="shape"):

@@ -58,7 +58,7 @@ def test_values_at_the_ends_of_the_range(variant: str) -> None:
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
 @pytest.mark.parametrize("architecture", ["cnn", pytest.param("siamese", marks=pytest.mark.full)])
 def test_a_run_comes_near_to_the_cpus(architecture: str, precision: str) -> None:
-    splits = Splits(make_digits(60, 1), make_digits(40, 2), make_digits(10, 3))
+    splits = Splits(make_digits(30, 1), make_digits(20, 2), make_digits(10, 3))
     recipe = recipe_of(architecture, epochs=2, learning_rate=1e-3)
     histories = []
     for backend, wanted in ((Cuda(), precision), (Native(), "fp32")):
@@ -70,7 +70,7 @@ def test_a_run_comes_near_to_the_cpus(architecture: str, precision: str) -> None
 
 
 def test_cpus_have_one_precision() -> None:
-    splits = Splits(make_digits(60, 1), make_digits(40, 2), make_digits(10, 3))
+    splits = Splits(make_digits(30, 1), make_digits(20, 2), make_digits(10, 3))
     recipe = recipe_of("mlp", precision="bf16")
     with pytest.raises(
         ValueError, match="precision: got bf16 with the native backend on cpu, wants fp32"

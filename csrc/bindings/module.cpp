@@ -588,7 +588,7 @@ void define_configuration(py::module_& m) {
   m.def("has_openmp", &has_openmp);
   m.def("compiler", &compiler);
   m.attr("version") = MNIST100_VERSION;
-  m.attr("flags") = MNIST100_FLAGS;
+  m.attr("flags") = optimisation_flags();
 }
 
 }  // namespace

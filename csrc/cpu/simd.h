@@ -19,9 +19,6 @@
 
 #include "../kernels.h"
 
-// For lambdas, which take the attribute after their parameters.
-#define MNIST100_LAMBDA_INLINE __attribute__((always_inline))
-
 namespace mnist100 {
 namespace {
 
