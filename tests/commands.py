@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 from support import PATIENCE
@@ -43,13 +46,25 @@ def mnist(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[st
     )
 
 
+@contextmanager
+def killed_if_it_hangs(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Whoever reads the output of a program that says nothing is not kept waiting for longer than `PATIENCE`."""
+    timer = Timer(PATIENCE, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def signalled(*arguments: object, at: str, number: int = signal.SIGINT) -> tuple[int, str]:
     """Run ``mnist100``, send it a signal at the first line that begins with `at`; return exit code and stderr."""
     command = [sys.executable, "-c", _HELD, at, *map(str, arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
-        assert any(line.startswith(at) for line in process.stdout), process.communicate()
+        with killed_if_it_hangs(process):
+            assert any(line.startswith(at) for line in process.stdout), process.communicate()
         process.send_signal(number)
         _, errors = process.communicate("\n", timeout=PATIENCE)
     return process.returncode, errors

@@ -309,8 +309,8 @@ def test_help_does_not_import_what_only_commands_need() -> None:
         "print(sorted({'rich', 'sklearn', 'matplotlib', 'optuna', 'pooch'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert output.endswith("\n[]\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert done.stdout.endswith("\n[]\n")
 
 
 def make_evaluation() -> Evaluation:

@@ -39,6 +39,7 @@ FILES = {
     "t10k-labels-idx1-ubyte": header(LABELS[:4]) + LABELS[:4].tobytes(),
 }
 NAMES = list(FILES)
+ANSWER_SECONDS = download.ANSWER_SECONDS  # before the tests have more patience
 DIGITS_SHA256 = "28b4c04d83ecdcab104dc13661d307ec5e2a1ad3192ae7b943c45fe314054d0a"
 
 
@@ -95,7 +96,7 @@ class Mirror:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, no MNIST100_DATA, no proxy, and checksums of the small files."""
+    """An empty cache, no MNIST100_DATA, no proxy, checksums of the small files, and patience with mirrors."""
     folder = tmp_path / "cache" / "mnist100"
     monkeypatch.setattr(pooch, "os_cache", lambda project: folder.parent / project)
     monkeypatch.delenv("MNIST100_DATA", raising=False)
@@ -103,6 +104,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(variable, "127.0.0.1")
     checksums = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
     monkeypatch.setattr(download, "SHA256", checksums)
+    for limit in ("ANSWER_SECONDS", "STALL_SECONDS"):
+        monkeypatch.setattr(download, limit, PATIENCE)
     return folder
 
 
@@ -120,11 +123,11 @@ def new_mirror() -> Iterator[Callable[[], Mirror]]:
 
 
 @pytest.fixture
-def dead_url() -> str:
-    """An address where nobody listens."""
+def dead_url() -> Iterator[str]:
+    """An address where nobody listens, nor can begin to."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}/"
+        yield f"http://127.0.0.1:{unused.getsockname()[1]}/"
 
 
 @pytest.fixture
@@ -341,7 +344,7 @@ def test_a_network_that_swallows_everything_costs_one_short_wait(
     cache: Path, mirrors: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What users get: half of the ten seconds that they may be kept waiting.
-    assert download.ANSWER_SECONDS <= 5
+    assert ANSWER_SECONDS <= 5
     # As when looking up a name hangs: no time-out of the transport applies.
     released = threading.Event()
     monkeypatch.setattr(download, "ANSWER_SECONDS", 0.3)
@@ -464,7 +467,8 @@ def test_importing_loads_nothing_slow() -> None:
         "import sys, mnist100.data\n"
         "print({'pooch', 'requests', 'sklearn', 'scipy', 'rich', 'torch'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout.strip() == "set()"
 
 

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 import mnist100
-from commands import assert_one_line, mnist
+from commands import assert_one_line, killed_if_it_hangs, mnist
 from mnist100.demo import server
 from mnist100.models import Model
 from mnist100.pictures import MOST_PIXELS
@@ -41,7 +41,8 @@ def serving(model: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str],
     ) as process:
         try:
             assert process.stdout is not None
-            line = process.stdout.readline()
+            with killed_if_it_hangs(process):
+                line = process.stdout.readline()
             found = re.search(r":(\d+)/ ", line)
             assert found, (line, process.stderr and process.stderr.read())
             yield process, int(found[1]), line
@@ -308,7 +309,9 @@ def test_says_when_other_machines_are_let_in(saved: Path) -> None:
     with serving(saved, "--host", "0.0.0.0") as (process, port, line):
         assert line == f"{saved} reads numbers at http://0.0.0.0:{port}/ (Ctrl-C ends it)\n"
         assert process.stdout is not None
-        assert process.stdout.readline() == "Any machine that reaches this one can use it\n"
+        with killed_if_it_hangs(process):
+            line = process.stdout.readline()
+        assert line == "Any machine that reaches this one can use it\n"
         assert ask(port, "GET", "/", Host="elsewhere.example")[0] == 200
 
 
