@@ -26,8 +26,8 @@ struct SameResult {
 };
 
 // A thread an element of y's interior.
-__global__ void spread_kernel(PaddedSizes ys, PaddedSizes to, int size, const float* dy, const float* y,
-                              float* dense) {
+__global__ void spread_same_kernel(PaddedSizes ys, PaddedSizes to, int size, const float* dy, const float* y,
+                                   float* dense) {
   await_previous();
   const int i = element();
   if (i >= size) return;
@@ -64,7 +64,7 @@ void conv_same(const ConvSameShape& s, const float* x, const float* w, const flo
 
 void spread_same(const ConvSameShape& s, const float* dy, const float* y, float* dense, cudaStream_t stream) {
   const int64_t size = s.y().count() * s.oc;
-  launch_elements(spread_kernel, size, stream, PaddedSizes(s.y()), PaddedSizes(dense_of(s)),
+  launch_elements(spread_same_kernel, size, stream, PaddedSizes(s.y()), PaddedSizes(dense_of(s)),
                   static_cast<int>(size), dy, y, dense);
 }
 

@@ -6,12 +6,9 @@
 namespace mnist100::cuda::host {
 namespace {
 
-int64_t images(const Conv2dShape& s) { return s.n * s.c * s.h * s.w; }
 int64_t images(const Pool2dShape& s) { return s.n * s.c * s.h * s.w; }
 int64_t windows(const Pool2dShape& s) { return s.n * s.c * s.oh() * s.ow(); }
 int64_t columns(const Conv2dShape& s) { return s.n * s.oh() * s.ow() * s.c * s.kh * s.kw; }
-int64_t padded(const PaddedShape& s) { return s.n * s.sample(); }
-int64_t interior(const PaddedShape& s) { return s.count() * s.c; }
 
 BatchNormParams<float> staged(Staging& call, const BatchNormParams<float>& p, int64_t c) {
   return {call.in(p.mean, c), call.in(p.inv_std, c), call.in(p.gamma, c), call.in(p.beta, c)};

@@ -7,6 +7,11 @@
 
 namespace mnist100::cuda::host {
 
+// Elements of the arrays.
+inline int64_t images(const Conv2dShape& s) { return s.n * s.c * s.h * s.w; }
+inline int64_t padded(const PaddedShape& s) { return s.n * s.sample(); }
+inline int64_t interior(const PaddedShape& s) { return s.count() * s.c; }
+
 template <class F>
 struct Pointee;
 template <class F>

@@ -6,11 +6,8 @@
 namespace mnist100::cuda::host {
 namespace {
 
-int64_t images(const Conv2dShape& s) { return s.n * s.c * s.h * s.w; }
 int64_t weights(const Conv2dShape& s) { return s.oc * s.c * s.kh * s.kw; }
 int64_t results(const Conv2dShape& s) { return s.n * s.oc * s.oh() * s.ow(); }
-int64_t padded(const PaddedShape& s) { return s.n * s.sample(); }
-int64_t interior(const PaddedShape& s) { return s.count() * s.c; }
 
 // Of a linear layer; dy and the mask lie in the GPU's memory.
 void gradients(const LinearShape& s, const float* dy, const LinearMask& mask, const float* x, const float* w,

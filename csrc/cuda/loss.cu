@@ -5,7 +5,7 @@
 namespace mnist100::cuda {
 namespace {
 
-constexpr int kRows = kBlock / kWarp;  // a warp a row
+constexpr int kRowsAtOnce = kBlock / kWarp;  // a warp a row
 
 // exp(x - largest) is summed in double, as many classes of nearly no probability would vanish beside one.
 __device__ double exp_sum(int lane, int classes, const float* row, float largest) {
@@ -17,7 +17,7 @@ __device__ double exp_sum(int lane, int classes, const float* row, float largest
 __global__ void softmax_kernel(int n, int classes, const float* x, float* p) {
   await_previous();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
+  const int i = static_cast<int>(blockIdx.x) * kRowsAtOnce + static_cast<int>(threadIdx.x) / kWarp;
   if (i >= n) return;
   const float* row = x + static_cast<int64_t>(i) * classes;
   const float largest = row_max(lane, classes, row);
@@ -30,7 +30,7 @@ __global__ void cross_entropy_kernel(int n, int classes, const float* logits, co
                                      float* dlogits, double* losses) {
   await_previous();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int i = static_cast<int>(blockIdx.x) * kRows + static_cast<int>(threadIdx.x) / kWarp;
+  const int i = static_cast<int>(blockIdx.x) * kRowsAtOnce + static_cast<int>(threadIdx.x) / kWarp;
   if (i >= n) return;
   const float* row = logits + static_cast<int64_t>(i) * classes;
   float* const to = dlogits + static_cast<int64_t>(i) * classes;
@@ -48,13 +48,13 @@ struct LossTerm {
 }  // namespace
 
 void softmax(int64_t n, int64_t classes, const float* x, float* p, cudaStream_t stream) {
-  launch(softmax_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRows))), dim3(kBlock), stream,
+  launch(softmax_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRowsAtOnce))), dim3(kBlock), stream,
          static_cast<int>(n), static_cast<int>(classes), x, p);
 }
 
 void cross_entropy_rows(int64_t n, int64_t classes, const float* logits, const int64_t* labels,
                         float* dlogits, double* losses, cudaStream_t stream) {
-  launch(cross_entropy_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRows))), dim3(kBlock), stream,
+  launch(cross_entropy_kernel, dim3(static_cast<unsigned>(ceil_div(n, kRowsAtOnce))), dim3(kBlock), stream,
          static_cast<int>(n), static_cast<int>(classes), logits, labels, dlogits, losses);
 }
 
