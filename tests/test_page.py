@@ -15,8 +15,7 @@ from PIL import Image
 
 import mnist100
 from mnist100.reading import read
-from support import PATIENCE, browser
-from support import until as holds_at_last
+from support import PATIENCE, browser, until
 from test_serve import serving
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -27,10 +26,10 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_play
 
 MILLISECONDS = 1000 * PATIENCE
 expect.set_options(timeout=MILLISECONDS)
-# Counts what the page has handled: a browser says that it has sent an event on, not that a page has seen it.
-HANDLED = """
-    window.handled = { pointerup: 0, keyup: 0, click: 0 };
-    for (const kind of Object.keys(handled)) addEventListener(kind, () => (handled[kind] += 1));
+# A browser says that it has sent an event on, not that a page has seen it, so the page counts them.
+COUNT_EVENTS = """
+    window.eventCounts = { pointerdown: 0, pointerup: 0, keyup: 0, click: 0 };
+    for (const kind of Object.keys(eventCounts)) addEventListener(kind, () => (eventCounts[kind] += 1));
 """
 FLAGS = (
     "--no-sandbox",  # Chromium refuses root otherwise
@@ -62,7 +61,7 @@ def opened_page(chromium: Browser, address: str) -> Iterator[tuple[Page, list[st
     """The page, and what its scripts write to the console or fail with."""
     with chromium.new_context(viewport={"width": 760, "height": 900}) as context:
         context.set_default_timeout(MILLISECONDS)
-        context.add_init_script(HANDLED)
+        context.add_init_script(COUNT_EVENTS)
         page = context.new_page()
         written: list[str] = []
         page.on("console", lambda message: written.append(message.text))
@@ -76,26 +75,27 @@ def page(chromium: Browser, address: str) -> Iterator[Page]:
     """The page; nothing that a test does there may write to the console."""
     with opened_page(chromium, address) as (opened, written):
         yield opened
+        expect(opened.locator("#answer")).not_to_have_attribute("aria-busy", "true")
         assert written == []
 
 
 @contextmanager
-def handled(page: Page, kind: str, times: int = 1) -> Iterator[None]:
-    """After the block the page has handled that many more events of a kind."""
+def events_handled(page: Page, kind: str, times: int = 1) -> Iterator[None]:
+    """Wait at the end of the block until the page has handled that many more events of a kind."""
 
     def count() -> int:
-        found: int = page.evaluate(f"handled.{kind}")
+        found: int = page.evaluate(f"eventCounts.{kind}")
         return found
 
     before = count()
     yield
-    until(page, lambda: count() == before + times)
+    page_until(page, lambda: count() == before + times)
 
 
 def draw(page: Page, *strokes: Stroke) -> None:
     box = page.locator("#canvas").bounding_box()
     assert box is not None
-    with handled(page, "pointerup", len(strokes)):
+    with events_handled(page, "pointerup", len(strokes)):
         for stroke in strokes:
             places = [
                 (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke
@@ -108,12 +108,12 @@ def draw(page: Page, *strokes: Stroke) -> None:
 
 
 def press(page: Page, key: str) -> None:
-    with handled(page, "keyup", 1 + key.count("+")):
+    with events_handled(page, "keyup", 1 + key.count("+")):
         page.keyboard.press(key)
 
 
 def click(page: Page, name: str) -> None:
-    with handled(page, "click"):
+    with events_handled(page, "click"):
         page.get_by_role("button", name=name).click()
 
 
@@ -144,9 +144,9 @@ def lightest(page: Page) -> int:
     return int(pixels[pixels[..., 3] == 255, :3].max(initial=0))
 
 
-def until(page: Page, holds: Callable[[], bool]) -> None:
-    """Wait for something; the page's rules forbid Playwright's own way."""
-    holds_at_last(holds, lambda seconds: page.wait_for_timeout(1000 * seconds))
+def page_until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait for something; the page's content security policy forbids `Page.wait_for_function`."""
+    until(holds, lambda seconds: page.wait_for_timeout(1000 * seconds))
 
 
 def test_a_number_is_read_as_the_model_reads_it(page: Page, saved: Path) -> None:
@@ -208,12 +208,13 @@ def test_a_stroke_goes_on_whatever_is_clicked_meanwhile(page: Page) -> None:
     box = page.locator("#canvas").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 50, box["y"] + 50)
-    page.mouse.down()
+    with events_handled(page, "pointerdown"):
+        page.mouse.down()
     for name in ("undo", "clear"):
         page.evaluate(f"document.getElementById('{name}').click()")
-        page.keyboard.press("Escape")
+        press(page, "Escape")
         page.mouse.move(box["x"] + 90, box["y"] + 90)
-    with handled(page, "pointerup"):
+    with events_handled(page, "pointerup"):
         page.mouse.up()
     assert darkness(page) > before
     click(page, "Undo")
@@ -238,7 +239,7 @@ def test_an_answer_about_what_was_cleared_is_not_shown(page: Page) -> None:
     held: list[Route] = []
     page.route("**/read", lambda route: held.append(route))
     draw(page, *LEFT, *RIGHT)
-    until(page, lambda: bool(held))
+    page_until(page, lambda: bool(held))
     press(page, "Escape")
     expect(message(page)).to_have_text("")
     draw(page, *LEFT)
@@ -250,9 +251,13 @@ def test_an_answer_about_what_was_cleared_is_not_shown(page: Page) -> None:
 
 def test_an_error_of_the_server_is_told_and_passes(chromium: Browser, address: str) -> None:
     with opened_page(chromium, address) as (page, _):
+        draw(page, *LEFT, *RIGHT)
+        expect(message(page)).to_contain_text("Read as")
+        press(page, "Escape")
         page.route("**/read", lambda route: route.fulfill(status=503, body="busy"))
         draw(page, *LEFT, *RIGHT)
         expect(message(page)).to_have_text("The server answers with error 503")
+        expect(page.locator(".reading")).to_be_hidden()  # the number before it was of another sheet
         expect(page.locator("#answer")).to_have_attribute("aria-busy", "false")
         page.unroute("**/read")
         draw(page, [(0.26, 0.25), (0.24, 0.85)])
@@ -291,7 +296,7 @@ def test_a_drawing_stays_when_the_window_changes(page: Page) -> None:
     draw(page, *LEFT, *RIGHT)
     before = darkness(page)
     page.set_viewport_size({"width": 380, "height": 700})
-    until(page, lambda: page.evaluate("document.getElementById('canvas').width") < 400)
+    page_until(page, lambda: page.evaluate("document.getElementById('canvas').width") < 400)
     assert darkness(page) == pytest.approx(before, rel=0.1)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
@@ -299,7 +304,7 @@ def test_a_drawing_stays_when_the_window_changes(page: Page) -> None:
 def test_the_pen_shows_on_dark_paper_too(page: Page) -> None:
     draw(page, *LEFT)
     page.emulate_media(color_scheme="dark")
-    until(page, lambda: lightest(page) > 200)
+    page_until(page, lambda: lightest(page) > 200)
 
 
 def test_a_server_that_is_gone_is_told(chromium: Browser, saved: Path) -> None:

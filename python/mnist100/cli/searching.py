@@ -21,6 +21,7 @@ from mnist100.cli.recipe_options import chosen_recipe
 from mnist100.cli.search_display import SearchDisplay, advice_line, best_line
 from mnist100.cli.search_endings import explained_search, how_to_go_on
 from mnist100.cli.search_options import Space
+from mnist100.cli.seldom import Seldom
 from mnist100.data import Source, Splits
 from mnist100.search import (
     Search,
@@ -36,6 +37,8 @@ from mnist100.search.study import shown
 from mnist100.training import Recipe, run_folder
 from mnist100.training.backends import Native
 from mnist100.training.provenance import environment, table_checksums
+
+SECONDS_BETWEEN_PICTURES = 1.0  # drawing takes a third of one, a trial on few digits a tenth
 
 
 @dataclass(frozen=True)
@@ -207,15 +210,18 @@ class _Job:
         name = name_of(self.source)
         title = f"{self.recipe.model} on {name}, {self._length()}"
         display = SearchDisplay(self.console, name, trials, done=len(results))
+        drawing = Seldom(
+            lambda: save_search(results, self.out / folder.PICTURE, title), SECONDS_BETWEEN_PICTURES
+        )
         if results:
-            save_search(results, self.out / folder.PICTURE, title)
+            drawing()
 
         def on_trial(result: TrialResult, so_far: Sequence[TrialResult]) -> None:
             results[:] = so_far
             display.on_trial(result, is_best=best_of(so_far) == result)
-            save_search(so_far, self.out / folder.PICTURE, title)
+            drawing()
 
-        with display.running():
+        with display.running(), drawing.at_the_end():
             run_search(
                 Search(self.space.points, self.recipe, self.seed, self.source.repeats),
                 self.splits,

@@ -30,8 +30,8 @@ MOST_BYTES = 10 << 20
 TOPK = 5
 """Numbers in an answer."""
 
-# What Starlette says of a body that is too large, and what to do about it.
-_PLAINER = {"Content Too Large": f"picture: wants at most {MOST_BYTES:,} bytes"}
+# Starlette's words for a body that is too large name neither the picture nor the limit.
+_OWN_WORDS = {"Content Too Large": f"picture: wants at most {MOST_BYTES:,} bytes"}
 # The client has gone, or the server ends.
 _NOBODY_WAITS = (ClientDisconnect, asyncio.CancelledError)
 _HEADERS = {
@@ -58,12 +58,12 @@ class Reader:
         self._thread = ThreadPoolExecutor(1, "reader")
 
     async def answer(self, data: bytes) -> dict[str, Any]:
-        """Return what `application` says of a picture, the bytes of its file.
+        """Return what `application` answers to a picture, given the bytes of its file.
 
         Raises
         ------
         PictureError
-            If it is none.
+            If they are no picture, or a damaged one.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, data)
 
@@ -144,22 +144,25 @@ class _Files(StaticFiles):
 
 
 class _ErrorsAsJson:
-    """What the middleware below refuses in plain text, told as JSON like every other error."""
+    """What the inner middleware refuses in plain text, told as JSON like every other error."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status = 0  # of an answer in plain text whose beginning is held back
+        status = 0  # of an answer in plain text that is held back
+        text = b""
 
         async def send_json(message: Message) -> None:
-            nonlocal status
+            nonlocal status, text
             if message["type"] == "http.response.start" and _is_plain_error(message):
                 status = message["status"]
-            elif status:
-                await _error(status, message["body"].decode())(scope, receive, send)
-            else:
+            elif not status:
                 await send(message)
+            else:
+                text += message.get("body", b"")
+                if not message.get("more_body", False):
+                    await _error(status, text.decode())(scope, receive, send)
 
         await self._app(scope, receive, send_json)
 
@@ -170,7 +173,7 @@ def _is_plain_error(message: Message) -> bool:
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    error = {"error": _PLAINER.get(text, text)}
+    error = {"error": _OWN_WORDS.get(text, text)}
     return JSONResponse(error, status_code=status, headers={**_HEADERS, **(headers or {})})
 
 

@@ -63,6 +63,7 @@ function update() {
   show();
   if (strokes.length === 0) {
     sheets += 1;
+    chances.replaceChildren(); // a failure later must not bring this number back
     state("empty", "");
   }
   changed = true;
