@@ -48,7 +48,7 @@ GEMM = [
     # Several panels in a packed block, of unequal widths, and tasks by rows and by columns of whole panels.
     Gemm(300, 145, 33),
     Gemm(129, 1100, 130),
-    # Operands of more than 2^22 floats, which are asked for ahead.
+    # Operands of more than 2^22 floats, which are prefetched.
     Gemm(16400, 3, 256),
     Gemm(26, 16400, 257),
 ]
@@ -266,6 +266,16 @@ LINEAR = [
     Dense(9, 40, 37),
     Dense(300, 1100, 130),
 ]
+
+SLOW_IN_EMULATION = (
+    Gemm(16400, 3, 256),
+    Gemm(26, 16400, 257),
+    Dense(300, 1100, 130),
+    Block(20, 32, 14, 13, 16),
+)
+"""Shapes that take seconds each on the emulated GPU. They are large for the caches or the chunks of CPUs; on a GPU they
+repeat what smaller ones do, so `.ci/run` leaves them to `.ci/full` there."""
+assert {*SLOW_IN_EMULATION} <= {*GEMM, *LINEAR, *SAME}
 
 # Elementwise kernels: around vectors, Philox blocks of 4 and chunks of 16,384 elements.
 SIZES = [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 16383, 16384, 16385, 40001]

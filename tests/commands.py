@@ -1,15 +1,17 @@
-"""The command line in processes of its own."""
+"""The command line, in processes of its own and in this one."""
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from threading import Timer
 from typing import Any
 
+from mnist100.cli.main import main
 from support import PATIENCE
 
 # The command whose words are given, except that its standard output, after the first line that begins with the
@@ -38,8 +40,20 @@ sys.exit(mnist100_command.main())
 """
 
 
+def mnist_here(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """What ``mnist100`` does, in this process: a start of Python takes a second."""
+    words = [str(word) for word in arguments]
+    out, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(errors):
+        try:
+            code = main(words)
+        except SystemExit as end:  # argparse's, at wrong usage
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), errors.getvalue())
+
+
 def mnist(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """Run ``mnist100`` and wait for it."""
+    """Run ``mnist100`` in a process of its own and wait for it."""
     command = [sys.executable, "-m", "mnist100", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=PATIENCE, check=False, **settings
@@ -48,7 +62,7 @@ def mnist(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[st
 
 @contextmanager
 def killed_if_it_hangs(process: subprocess.Popen[str]) -> Iterator[None]:
-    """Whoever reads the output of a program that says nothing is not kept waiting for longer than `PATIENCE`."""
+    """Inside the block, whoever waits for a program is not kept waiting for longer than `PATIENCE`."""
     timer = Timer(PATIENCE, process.kill)
     timer.start()
     try:
@@ -65,8 +79,8 @@ def signalled(*arguments: object, at: str, number: int = signal.SIGINT) -> tuple
         assert process.stdout is not None
         with killed_if_it_hangs(process):
             assert any(line.startswith(at) for line in process.stdout), process.communicate()
-        process.send_signal(number)
-        _, errors = process.communicate("\n", timeout=PATIENCE)
+            process.send_signal(number)
+            _, errors = process.communicate("\n")
     return process.returncode, errors
 
 

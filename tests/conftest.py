@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from cases import SLOW_IN_EMULATION
 from mnist100 import _core
 from mnist100.modelfile import save_model
 from model_files import trained
 from support import isa
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, which programs of theirs would inherit.
+# A shell's background jobs may start with SIGINT ignored; the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Its pool of threads would compete with the kernels' own.
@@ -27,19 +28,11 @@ EXACT_VARIANTS = [name for name in _core.isas() if name != "reference"]
 VARIANTS = [name for name in EXACT_VARIANTS if name not in TENSOR_CORES]
 
 
-# Emulated on a CPU these take seconds each; they are large for the caches of CPUs, and on a GPU repeat what smaller
-# shapes do. `.ci/run` leaves them to `.ci/full`.
-_LARGE = (
-    "Gemm(m=16400, n=3, k=256)",
-    "Gemm(m=26, n=16400, k=257)",
-    "Dense(n=300, inputs=1100, outputs=130)",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what only `.ci/full` runs."""
     for item in items:
-        if "[cuda" in item.name and any(shape in item.name for shape in _LARGE):
+        shape = item.callspec.params.get("shape") if hasattr(item, "callspec") else None
+        if "[cuda" in item.name and shape in SLOW_IN_EMULATION:
             item.add_marker("full")
 
 

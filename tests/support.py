@@ -43,10 +43,10 @@ def whole(*shape: int, seed: int = 0, dtype: npt.DTypeLike = np.float32) -> Arra
     return np.random.default_rng([seed, *shape]).integers(-3, 4, shape).astype(dtype)
 
 
-def skip_without_gpu() -> None:
+def skip_without_gpu(module: str) -> None:
     """Skip a module that trains on a GPU where there is none, nor an emulated one."""
     if "cuda" not in _core.supported_isas():
-        pytest.skip("needs a GPU, or its emulation", allow_module_level=True)
+        pytest.skip(f"{module} needs a GPU, or its emulation", allow_module_level=True)
 
 
 def browser() -> str | None:

@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 import mnist100
-from commands import assert_one_line, mnist, signalled
+from commands import assert_one_line, mnist, mnist_here, signalled
 from mnist100.calibration import calibrate
 from mnist100.cli import console, info, main
 from mnist100.data import digits8x8, load_source
@@ -192,29 +192,35 @@ def test_a_wrong_value_is_refused_before_data_are_read(
     assert output.err.count("\n") == 1
 
 
-def test_wrong_usage_ends_with_2(tmp_path: Path, folder: Path) -> None:
+def test_wrong_usage_ends_with_2(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert_one_line(mnist(), 2, "COMMAND")
-    assert_one_line(mnist("train", "--epoch", 3), 2, "unrecognized arguments: --epoch")
-    too_large = mnist("train", "--dataset", folder, "--dev-size", 240, cwd=tmp_path)
+    assert_one_line(mnist_here("train", "--epoch", 3), 2, "unrecognized arguments: --epoch")
+    too_large = mnist_here("train", "--dataset", folder, "--dev-size", 240)
     assert_one_line(too_large, 2, "argument --dev-size: got 240")
-    precision = mnist("train", "--dataset", folder, "--precision", "bf16", cwd=tmp_path)
+    precision = mnist_here("train", "--dataset", folder, "--precision", "bf16")
     assert_one_line(precision, 2, "argument --precision: got bf16 with the native backend on cpu")
-    widths = mnist("train", "--dataset", folder, "--model", "mlp", "--channels", "16", cwd=tmp_path)
+    widths = mnist_here("train", "--dataset", folder, "--model", "mlp", "--channels", "16")
     assert_one_line(widths, 2, "argument --channels: got 16 with --model mlp")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_is_never_overwritten(trained: tuple[Path, str]) -> None:
-    result = mnist("train", "--dataset", "/does/not/exist", "--out", trained[0])
+    result = mnist_here("train", "--dataset", "/does/not/exist", "--out", trained[0])
     assert_one_line(result, 1, "already holds a run", "give another --out")
 
 
-def test_failures_are_one_line_unless_debug(tmp_path: Path) -> None:
-    assert_one_line(mnist("evaluate", tmp_path), 1, str(tmp_path), "no model.npz")
+def test_failures_are_one_line_unless_debug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_one_line(mnist_here("evaluate", tmp_path), 1, str(tmp_path), "no model.npz")
     missing = ("train", "--dataset", "/does/not/exist")
-    assert_one_line(mnist(*missing, cwd=tmp_path), 1, "/does/not/exist")
+    assert_one_line(mnist_here(*missing), 1, "/does/not/exist")
     assert not list(tmp_path.iterdir())
-    debug = mnist(*missing, "--debug", cwd=tmp_path)
+    debug = mnist(*missing, "--debug")
     assert debug.returncode == 1
     assert "Traceback (most recent call last)" in debug.stderr
 
@@ -297,8 +303,9 @@ def test_info_version_and_help() -> None:
     text = mnist("info").stdout
     assert facts["compiler"] in text
     assert mnist("--version").stdout == f"mnist100 {mnist100.__version__}\n"
+    found = mnist("--help").stdout
     for command in main.COMMANDS:
-        assert command in mnist("--help").stdout
+        assert command in found
 
 
 def test_help_does_not_import_what_only_commands_need() -> None:

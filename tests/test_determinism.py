@@ -243,9 +243,8 @@ def test_the_gil_is_released() -> None:
     """
     a = np.ones((500, 500), np.float64)  # float64 goes to the naive loops: a tenth of a second
     ticks = 0
-    moved = (
-        0  # most ticks during a call; two can fall beside it, between the call and a look at them
-    )
+    # Most ticks during a call; two can fall beside it, between the call and a look at them.
+    moved = 0
     end = time.monotonic() + PATIENCE
 
     def work() -> None:

@@ -24,7 +24,7 @@ from runs import easy_splits, write_idx
 from support import draws, skip_without_gpu
 from test_training import make_digits, same, weights
 
-skip_without_gpu()
+skip_without_gpu(__name__)
 
 # The engine's own digits of a second repeat, a last batch that is smaller, all kinds of draws, and an epoch
 # without augmentation.

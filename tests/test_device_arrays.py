@@ -18,7 +18,7 @@ from support import assert_same, draws, skip_without_gpu
 from test_device import recipe_of
 from test_training import make_digits
 
-skip_without_gpu()
+skip_without_gpu(__name__)
 
 PLACE = "cuda" if _core.dlpack_device()[0] == 2 else "cpu"  # where an emulated GPU keeps its arrays
 

@@ -109,12 +109,11 @@ def test_one_argmax_outside_the_plane(
     variant: str, window: tuple[int, ...], dtype: type, place: int, bad: int
 ) -> None:
     """Found by the kernel itself, which must not have written there."""
-    fewer = (
-        10 if variant.startswith("cuda") else 1
-    )  # no chunks there, and emulated it takes seconds
-    planes = 40_000 // fewer
+    # A GPU has no chunks whose edges one must meet, and emulated the planes take seconds.
+    divisor = 10 if variant.startswith("cuda") else 1
+    planes = 40_000 // divisor
     dy: Array = np.zeros((1, planes, 2, 2), dtype)
     argmax = np.zeros(dy.shape, np.int32)
-    argmax.flat[place // fewer] = bad
+    argmax.flat[place // divisor] = bad
     with pytest.raises(ValueError, match=f"^argmax: got the index {bad}, wants 0 to 15: places"):
         F.max_pool2d_backward(dy, argmax, (1, planes, 4, 4), *window)

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 import mnist100
-from commands import assert_one_line, mnist
+from commands import assert_one_line, mnist, mnist_here
 from mnist100 import export, layers, models
 from mnist100.cli.main import main
 from mnist100.data import Normalisation
@@ -139,18 +139,18 @@ def test_the_command_writes_every_format(ending: str, saved: Path, tmp_path: Pat
     else:
         other = mnist100.load_model(out)
         np.testing.assert_array_equal(other.predict_proba(pixels), model.predict_proba(pixels))
-    again = mnist("export", saved, "--out", out)
+    again = mnist_here("export", saved, "--out", out)
     assert_one_line(again, 1, f"{out}: exists already; give another --out")
     assert out.stat().st_size == size
 
 
 def test_the_command_tells_what_is_wrong(saved: Path, tmp_path: Path) -> None:
     for name in ("model.h5", "model", ".onnx"):
-        found = mnist("export", saved, "--out", tmp_path / name)
+        found = mnist_here("export", saved, "--out", tmp_path / name)
         assert_one_line(found, 2, "--out", "wants a file named .onnx, .pt or .npz")
-    found = mnist("export", saved, "--out", tmp_path / "none" / "a.onnx")
+    found = mnist_here("export", saved, "--out", tmp_path / "none" / "a.onnx")
     assert_one_line(found, 1, f"{tmp_path / 'none'}: is not a folder")
-    found = mnist("export", tmp_path / "none", "--out", tmp_path / "a.onnx")
+    found = mnist_here("export", tmp_path / "none", "--out", tmp_path / "a.onnx")
     assert_one_line(found, 1, "none: no such run folder")
-    assert_one_line(mnist("export", saved), 2, "--out")
+    assert_one_line(mnist_here("export", saved), 2, "--out")
     assert not (tmp_path / "a.onnx").exists()

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import mnist100
-from commands import assert_one_line, mnist
+from commands import assert_one_line, mnist, mnist_here
 from mnist100.pictures import pair_image
 from mnist100.reading import Reading, read
 from model_files import trained
@@ -90,9 +90,11 @@ def test_pictures_that_cannot_be_read_do_not_keep_others_from_it(
 def test_what_is_wrong_with_the_command_is_told(
     saved: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
-    assert_one_line(mnist("predict", saved, tmp_path), 1, f"{tmp_path}: Is a directory")
-    assert_one_line(mnist("predict", tmp_path / "none", *pictures), 1, "none: no such run folder")
-    assert_one_line(mnist("predict", saved), 2, "PICTURE")
+    assert_one_line(mnist_here("predict", saved, tmp_path), 1, f"{tmp_path}: Is a directory")
+    assert_one_line(
+        mnist_here("predict", tmp_path / "none", *pictures), 1, "none: no such run folder"
+    )
+    assert_one_line(mnist_here("predict", saved), 2, "PICTURE")
 
 
 def test_equal_probabilities_come_in_the_order_of_their_labels() -> None:

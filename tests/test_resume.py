@@ -506,9 +506,8 @@ def test_a_signal_ends_a_run_and_resume_goes_on(
         code,
         f"mnist100: interrupted: go on with: mnist100 train --resume --out '{out}'\n",
     )
-    assert (
-        1 <= len(read_history(out / "history.csv")) < 5
-    )  # the epoch at whose line it was, or one more
+    # The epoch at whose line the signal came, or one more.
+    assert 1 <= len(read_history(out / "history.csv")) < 5
     (out / ".last.npz.leftover").touch()  # as a kill leaves it
     result = run("--resume", "--out", out, "--threads", 3)
     assert (result.returncode, result.stderr) == (0, "")

@@ -19,7 +19,7 @@ from support import assert_same, assert_sum_close, draws, isa, oracle, skip_with
 from test_device import recipe_of
 from test_training import make_digits
 
-skip_without_gpu()
+skip_without_gpu(__name__)
 
 
 def rounded(x: Array, variant: str) -> Array:
@@ -55,8 +55,9 @@ def test_values_at_the_ends_of_the_range(variant: str) -> None:
             )
 
 
+@pytest.mark.full  # test_device.py has an epoch of each network in each precision
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-@pytest.mark.parametrize("architecture", ["cnn", pytest.param("siamese", marks=pytest.mark.full)])
+@pytest.mark.parametrize("architecture", ["cnn", "siamese"])
 def test_a_run_comes_near_to_the_cpus(architecture: str, precision: str) -> None:
     splits = Splits(make_digits(30, 1), make_digits(20, 2), make_digits(10, 3))
     recipe = recipe_of(architecture, epochs=2, learning_rate=1e-3)
